@@ -1,0 +1,251 @@
+"""One TOML file per pipeline, validated by typed models; unknown keys are refused with the nearest name.
+
+    config = load_config("conf/digits.toml", ["train.epochs=3"])
+
+The docstring under each field is its documentation: `spark-submit jobs/train.py --help` prints them.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from farandole.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of all tables: frozen, no unknown keys, no silent conversions, documented by docstrings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Paths(Section):
+    work: str = "work"
+    """Directory under which everything is written: clean/, balanced/, runs/."""
+
+
+class Data(Section):
+    source: Literal["digits", "folder"] = "digits"
+    """digits: scikit-learn's bundled 1,797 handwritten digits. folder: SPLIT/CLASS/FILE or CLASS/FILE under data.path."""
+    path: str = ""
+    """The folder that holds the images."""
+
+    @model_validator(mode="after")
+    def _path_given(self) -> "Data":
+        if self.source == "folder" and not self.path:
+            raise ValueError("data.path is empty but data.source is 'folder'; give the folder: --set data.path=DIR")
+        return self
+
+
+class Image(Section):
+    height: int = Field(default=8, ge=1, le=4096)
+    """Pixels, after resizing."""
+    width: int = Field(default=8, ge=1, le=4096)
+    """Pixels, after resizing."""
+    channels: Literal[1, 3] = 3
+    """1: grayscale, 3: RGB. Other modes are converted by the rules in core/image.py."""
+    encoding: Literal["raw", "jpeg"] = "raw"
+    """raw: uint8 height x width x channels. jpeg: smaller on disk, slower to read, lossy."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """stretch: ignore the aspect ratio. crop: fill and cut the centre. pad: fit and fill with black."""
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    """Used with encoding = "jpeg"."""
+    min_side_pixels: int = Field(default=2, ge=1)
+    """Images with a shorter side are quarantined as too_small."""
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    """Images whose header claims more are quarantined as too_large, before a pixel is decoded."""
+    max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Files that are larger are quarantined as too_large, before they are read."""
+    reject_blank: bool = True
+    """Whether images of a single colour are quarantined as blank."""
+
+
+class Split(Section):
+    val_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the records that are not in a given split to hold out for validation; 0 for none."""
+    test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share to hold out for testing; not used where the input has a test split of its own."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> "Split":
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"split.val_fraction + split.test_fraction must be below 1 so that train rows remain; "
+                f"received {self.val_fraction} + {self.test_fraction}"
+            )
+        return self
+
+
+class Balance(Section):
+    strategy: Literal["none", "oversample", "undersample", "weights"] = "none"
+    """none: as it is. oversample: repeat rare classes up to the largest. undersample: cut all to the rarest.
+    weights: rows as they are, class weights in the loss."""
+    max_repeats: int = Field(default=10, ge=1)
+    """With oversample: no image is repeated more often than this."""
+    seed: int = Field(default=0, ge=0)
+
+
+class Layout(Section):
+    rows_per_row_group: int = Field(default=256, ge=1)
+    """Upper bound; the row groups of a file differ by at most one row."""
+    num_files: int = Field(default=0, ge=0)
+    """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
+
+
+class Model(Section):
+    name: Literal["simple_cnn", "mlp"] = "simple_cnn"
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of the model's function in train/models.py."""
+
+
+class Train(Section):
+    num_ranks: int = Field(default=2, ge=1)
+    """Horovod processes, one per Spark slot."""
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int = Field(default=0, ge=0)
+    """Stop after so many optimizer steps in all; 0: no limit."""
+    global_batch_size: int = Field(default=64, ge=1)
+    """Rows per optimizer step over all ranks. It does not change with num_ranks."""
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up, towards zero at the last step."""
+    warmup_epochs: float = Field(default=0.0, ge=0.0)
+    """The learning rate rises linearly over so many epochs."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Of sgd (Nesterov)."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled, of adamw and sgd."""
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    """Largest global norm of the summed gradient; 0: no clipping."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: Keras' mixed_bfloat16 policy."""
+    seed: int = Field(default=0, ge=0)
+    reader: Literal["arrow", "petastorm"] = "arrow"
+    """petastorm reads the same rows in its own order; see README for what that costs."""
+    reader_memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    """How much decoded input one rank keeps ready."""
+    run_name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")
+    """Directory under runs/. Empty: MODEL-FINGERPRINT, so that the same command finds its own run again."""
+    log_every_steps: int = Field(default=50, ge=1)
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+    """Checkpoints are written at these steps and at the end of every epoch."""
+    keep_checkpoints: int = Field(default=3, ge=1)
+    threads_per_rank: int = Field(default=1, ge=0)
+    """TensorFlow's intra-op threads; 0: as many as the host has cores."""
+    hang_seconds: float = Field(default=60.0, gt=0.0)
+    """A rank that makes no progress for so long is taken for hung and the run is ended."""
+
+
+class Evaluate(Section):
+    batch_size: int = Field(default=256, ge=1)
+    """Rows per forward pass. Batches do not depend on the number of ranks, so figures do not either."""
+    min_test_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
+    """A run whose test accuracy is below this ends with exit code 5."""
+    num_wrong_images: int = Field(default=24, ge=0)
+    """How many of the most confidently wrong test images the report shows."""
+
+
+class Pipeline(Section):
+    run_missing_stages: bool = True
+    """Whether a job whose input is missing or stale first runs the job before it."""
+
+
+class Config(Section):
+    """A whole pipeline, validated. Sections are TOML tables of the same names."""
+
+    paths: Paths = Paths()
+    data: Data = Data()
+    image: Image = Image()
+    split: Split = Split()
+    balance: Balance = Balance()
+    layout: Layout = Layout()
+    model: Model = Model()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    pipeline: Pipeline = Pipeline()
+
+    @property
+    def work(self) -> Path:
+        return Path(self.paths.work).absolute()
+
+
+def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Reads a TOML file and applies `section.key=value` overrides; values are TOML, bare words are strings.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}; give one with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {str(path)!r} is not TOML: {error}") from error
+    for override in overrides:
+        _apply_override(tables, override)
+    return parse_config(tables)
+
+
+def parse_config(tables: dict[str, Any]) -> Config:
+    """Validates plain tables, as read from TOML or JSON.
+
+    Raises:
+        ConfigError: names every bad key, what was received, and for an unknown key the nearest known one.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, key = name.strip().split(".")
+    if not equals or not sections or not key:
+        raise ConfigError(f"--set expects section.key=value, received {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table: Any = tables
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a table")
+    table[key] = value
+
+
+def _explain(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(item["loc"][:-1])
+        nearest = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.4)
+        prefix = ".".join(str(part) for part in item["loc"][:-1])
+        hint = f"did you mean {f'{prefix}.{nearest[0]}' if prefix else nearest[0]}?" if nearest else ""
+        return f"unknown key {name!r}; {hint or 'known are ' + ', '.join(known)}"
+    if item["type"] == "value_error":  # raised by a validator of ours, whose text names the key
+        return str(item["ctx"]["error"])
+    return f"{name}: {item['msg']}; received {item['input']!r}"
+
+
+def _known_keys(sections: tuple[Any, ...]) -> list[str]:
+    model: Any = Config
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields)
+
+
+def describe_keys() -> str:
+    """Every config key with its default and its meaning, for --help."""
+    lines = []
+    for section, table in Config.model_fields.items():
+        lines.append(f"[{section}]")
+        for key, field in table.annotation.model_fields.items():  # type: ignore[union-attr]
+            meaning = " ".join((field.description or "").split())
+            lines.append(f"  {key} = {field.default!r}" + (f"    {meaning}" if meaning else ""))
+    return "\n".join(lines)

@@ -1,0 +1,49 @@
+"""What a job tells its user: short lines on stderr while it works, one error line at the end, stacks in a file."""
+
+import logging
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from rich.console import Console
+
+from farandole.errors import FarandoleError
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""The terminal, for progress bars; when stderr is no terminal, progress falls back to plain lines."""
+
+
+def say(message: str) -> None:
+    """One plain line on stderr, never styled or wrapped, so that scripts can read it."""
+    console.print(message, markup=False)
+
+
+def on_terminal() -> bool:
+    """Whether a person is watching: then progress is a bar, otherwise a plain line every few seconds."""
+    return console.is_terminal
+
+
+def error_line(error: BaseException) -> str:
+    """The last line that a failed job prints: `error[CODE]: what is wrong, what was received; what to do`."""
+    code = error.exit_code if isinstance(error, FarandoleError) else 1
+    text = str(error) if isinstance(error, FarandoleError) else f"{type(error).__name__}: {error}"
+    return f"error[{code}]: " + " ".join(text.split())
+
+
+def write_stack(error: BaseException, directory: Path, job: str) -> Path | None:
+    """Writes the error's stack to directory/job-DATE.log and returns that path, or None where it cannot be written."""
+    path = directory / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return None
+    return path
+
+
+def quiet_libraries() -> None:
+    """Keeps py4j's log of broken sockets off the terminal: after a failure it would stand above our error line."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    sys.tracebacklimit = 1000

@@ -1,0 +1,1 @@
+"""Turns what a run wrote to disk into plots and one self-contained report.html."""
