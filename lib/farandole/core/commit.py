@@ -27,6 +27,10 @@ def exclusive(target: Path) -> Iterator[None]:
     with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before us may have unlinked the file between our open and our lock; then another
+            # process can lock a new file of the same name, and ours protects nothing.
+            if not lock.exists() or os.fstat(file.fileno()).st_ino != lock.stat().st_ino:
+                raise BlockingIOError
         except BlockingIOError as error:
             raise ConflictError(f"another process is writing {target}; wait for it, or set another paths.work") from error
         try:
