@@ -32,7 +32,9 @@ def exclusive(target: Path) -> Iterator[None]:
             if not lock.exists() or os.fstat(file.fileno()).st_ino != lock.stat().st_ino:
                 raise BlockingIOError
         except BlockingIOError as error:
-            raise ConflictError(f"another process is writing {target}; wait for it, or set another paths.work") from error
+            raise ConflictError(
+                f"another process is writing {target}; wait for it, or set another paths.work"
+            ) from error
         try:
             yield
         finally:
@@ -60,7 +62,9 @@ def new_directory(target: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 free = shutil.disk_usage(target.parent).free
-                raise ResourceError(f"disk full while writing {target}: {free} bytes free; make room and run again") from error
+                raise ResourceError(
+                    f"disk full while writing {target}: {free} bytes free; make room and run again"
+                ) from error
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -145,7 +145,9 @@ def read_manifest(directory: Path) -> Manifest:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: {directory} is not a finished data set") from error
     except ValidationError as error:
-        raise DataError(f"{path} is not a valid manifest: {error.errors()[0]['msg']}; remove {directory} and run again") from error
+        raise DataError(
+            f"{path} is not a valid manifest: {error.errors()[0]['msg']}; remove {directory} and run again"
+        ) from error
     for split in manifest.splits.values():
         for entry in split.files:
             _check_file(directory, entry)
