@@ -1,0 +1,122 @@
+#!/bin/sh
+# Every command of this repository. Each verb first installs what is missing, so a fresh clone needs nothing else.
+set -eu
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'END'
+./do train [ARGUMENTS]   spark-submit jobs/train.py; arguments are passed on, such as --config conf/cifar10.toml
+./do test [ARGUMENTS]    ruff, mypy and pytest; with arguments pytest alone, and they are passed on
+./do lint                ruff and mypy
+./do fmt                 ruff's formatter and fixes
+END
+}
+
+fail() { # message; exit code 4: something is missing on this machine
+    echo "error[4]: $1" >&2
+    exit 4
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+fits() { # python: is it one that TensorFlow 2.18 has wheels for, with the headers that Horovod is compiled against?
+    has "$1" && "$1" -c '
+import os, sys, sysconfig
+header = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(not ((3, 11) <= sys.version_info < (3, 13) and os.path.exists(header)))' 2>/dev/null
+}
+
+find_python() {
+    for python in python3 python3.12 python3.11 /usr/bin/python3; do
+        if fits "$python"; then echo "$python" && return; fi
+    done
+}
+
+other_python() { # a python3 that does not fit in any case; then uv fetches one
+    has python3 && python3 -c 'import sys; sys.exit((3, 11) <= sys.version_info < (3, 13))'
+}
+
+list_missing() { # names of Debian packages
+    has g++ || echo g++
+    has make || echo make
+    has ps || echo procps # Spark's scripts call it
+    find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    [ -n "$(find_python)" ] || other_python || echo python3-dev
+    has java || apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep . ||
+        echo openjdk-17-jre-headless
+}
+
+install_packages() {
+    missing=$(list_missing | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    has apt-get && has "${sudo:-env}" || fail "missing here: $missing(names as in Debian); install them, then run ./do again"
+    echo "installing with apt: $missing" >&2
+    $sudo apt-get update -qq
+    missing=$(list_missing | tr '\n' ' ') # only now does apt know which Java there is
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+        fail "apt cannot install: $missing; install them, then run ./do again"
+}
+
+find_uv() { # one that knows [tool.uv.extra-build-variables] and match-runtime
+    for uv in uv .uv/bin/uv; do
+        case $(has $uv && $uv --version) in
+            "uv 0.1"[0-9].* | "uv "[1-9]*) echo $uv && return ;;
+        esac
+    done
+    return 1
+}
+
+install() {
+    wanted=$(cksum <pyproject.toml)
+    if has java && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
+    install_packages
+    if ! find_uv >/dev/null; then
+        python3 -m venv .uv
+        .uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
+    fi
+    python=$(find_python)
+    echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
+    # The distribution may ship another Python than 3.11 or 3.12: then uv fetches one.
+    "$(find_uv)" sync --quiet --python "${python:-3.12}" || fail "uv could not install the packages; its message is above"
+    echo "$wanted" >.venv/installed
+}
+
+check_java() {
+    version=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    case $version in
+        17 | 18 | 19 | 20 | 21) ;;
+        *) fail "Spark 4.0 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, or point JAVA_HOME to one" ;;
+    esac
+}
+
+lint() {
+    ruff check
+    ruff format --check
+    mypy
+}
+
+verb=${1:-}
+[ $# -eq 0 ] || shift
+case $verb in
+    train | test | lint | fmt) install ;;
+    "") usage && exit ;;
+    *) usage >&2 && echo "error[2]: ./do has no verb '$verb'; its verbs are above" >&2 && exit 2 ;;
+esac
+
+# spark-submit takes python3 from PATH. Without a Spark of the user's own, its logging is set up by our conf/spark.
+PATH=$PWD/.venv/bin:$PATH
+[ -n "${SPARK_HOME:-}" ] || export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$PWD/conf/spark}"
+
+case $verb in
+    train) check_java && exec spark-submit jobs/train.py "$@" ;;
+    test)
+        check_java
+        [ $# -gt 0 ] || lint
+        exec pytest "$@"
+        ;;
+    lint) lint ;;
+    fmt) ruff check --fix --quiet && ruff format ;;
+esac
