@@ -27,7 +27,7 @@ MAX_POINTS = 1500  # of a curve; longer ones are averaged in groups, to keep the
 
 _PANEL_INCHES = (3.75, 2.6)  # 360 CSS pixels wide: three beside each other on a screen, one on a phone
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
-_RC: dict[str, Any] = {
+_RC: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and the browser has glyphs that DejaVu lacks
     "svg.hashsalt": "farandole",
     "text.parse_math": False,
@@ -51,8 +51,12 @@ class Theme:
     """From a share of 0 to a share of 1."""
 
 
-LIGHT = Theme("#1f2328", "#5d6670", "#d9dee3", "#0072b2", "#d55e00", "#a9b2ba", ("#ffffff", "#b5d3ea", "#3b87bd", "#083c66"))
-DARK = Theme("#e6e9ed", "#9aa4af", "#343b44", "#56b4e9", "#e69f00", "#68727d", ("#1a1f26", "#1d4567", "#3e8fc7", "#d3ebfb"))
+LIGHT = Theme(
+    "#1f2328", "#5d6670", "#d9dee3", "#0072b2", "#d55e00", "#a9b2ba", ("#ffffff", "#b5d3ea", "#3b87bd", "#083c66")
+)
+DARK = Theme(
+    "#e6e9ed", "#9aa4af", "#343b44", "#56b4e9", "#e69f00", "#68727d", ("#1a1f26", "#1d4567", "#3e8fc7", "#d3ebfb")
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ def _svg_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, dpi=144, metadata=no_metadata)
-    svg = buffer.getvalue().replace(b"'DejaVu Sans'", b"system-ui, 'Segoe UI', Roboto, Helvetica, Arial, 'DejaVu Sans', sans-serif")
+    svg = buffer.getvalue().replace(
+        b"'DejaVu Sans'", b"system-ui, 'Segoe UI', Roboto, Helvetica, Arial, 'DejaVu Sans', sans-serif"
+    )
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
@@ -200,7 +206,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], theme: Theme) ->
     bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     bar.ax.tick_params(length=0, colors=theme.muted, labelsize=7.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     axes.set_xlabel("predicted", color=theme.muted)
     axes.set_ylabel("true", color=theme.muted)
     if num_classes <= MAX_NAMED_CLASSES:
@@ -260,7 +266,9 @@ def draw_balance(
     axes.grid(axis="x", color=theme.grid, linewidth=0.7)
     axes.set_xlabel("rows", color=theme.muted)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, labelcolor=theme.text, fontsize=7.5, handlelength=1.2)
+    figure.legend(
+        loc="outside upper center", ncols=3, frameon=False, labelcolor=theme.text, fontsize=7.5, handlelength=1.2
+    )
     return figure
 
 
