@@ -28,7 +28,7 @@ class Paths(Section):
 
 class Data(Section):
     source: Literal["digits", "folder"] = "digits"
-    """digits: scikit-learn's bundled 1,797 handwritten digits. folder: SPLIT/CLASS/FILE or CLASS/FILE under data.path."""
+    """digits: scikit-learn's bundled 1,797 handwritten digits. folder: SPLIT/CLASS/FILE or CLASS/FILE in data.path."""
     path: str = ""
     """The folder that holds the images."""
 

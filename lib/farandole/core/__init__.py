@@ -1,1 +1,1 @@
-"""Decides who gets what, with integers. Needs numpy, pandas' hash, pyarrow and Pillow; no Spark, TensorFlow or Horovod."""
+"""Decides who gets what, with integers. Needs numpy, pandas, pyarrow and Pillow; no Spark, TensorFlow or Horovod."""

@@ -9,8 +9,8 @@ from farandole.errors import DataError
 
 LOSS_SCALE = 2**24
 """Losses are added up as integers, in units of 2**-24: a sum of floats would depend on who added first."""
-LARGEST_LOSS = 1e6
-"""A row's loss is counted as no more than this, so that 1e6 rows of it still fit an int64."""
+LARGEST_LOSS = 1e4
+"""A row's loss is counted as no more than this, so that 5e7 such rows still fit an int64."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Counts:
     @classmethod
     def from_array(cls, values: np.ndarray) -> "Counts":
         """The inverse of to_array."""
-        num_classes = int(round((len(values) - 1) ** 0.5))
+        num_classes = round((len(values) - 1) ** 0.5)
         return cls(values[:-1].reshape(num_classes, num_classes).astype(np.int64), int(values[-1]))
 
 

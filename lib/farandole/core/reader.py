@@ -4,10 +4,11 @@ Rows are named by (row group, index), as in core/epoch_plan.py. Nothing is skipp
 short, damaged or another one than the manifest says ends the epoch with an error that names the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ class SplitFiles:
         sizes = row_group_sizes(manifest, split)
         self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         """int64 [G + 1], the first row of each row group."""
+        self.paths = [root / entry.path for entry in manifest.splits[split].files]
         self._open: dict[str, pq.ParquetFile] = {}
         self._decoders = ThreadPoolExecutor(2) if manifest.image.encoding == "jpeg" else None
 
@@ -102,7 +104,7 @@ class SplitFiles:
                 f"expected 0 to {self._num_classes - 1}"
             )
         return Batch(
-            self._pixels(table.column("image").combine_chunks(), row_group, indices),
+            self._pixels(table.column("image"), row_group, indices),
             labels[indices],
             hash_ids(table.column("image_id"))[indices],
             _numpy(table, "copy")[indices],
@@ -119,24 +121,31 @@ class SplitFiles:
             self._open[entry.path] = open_file(self._root, entry)
         return self._open[entry.path]
 
-    def _pixels(
-        self, column: pa.ChunkedArray | pa.BinaryArray, row_group: int, indices: np.ndarray | slice
-    ) -> np.ndarray:
-        array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    def decode_images(self, images: pa.Array | Sequence[bytes], name: str = "a file of the split") -> np.ndarray:
+        """Pixels of encoded images, uint8 [n, height, width, channels]; raw ones are a view where they can be.
+
+        Raises:
+            DataError: an image has not the size or the encoding that the manifest says.
+        """
+        shape = (len(images), self._image.height, self._image.width, self._image.channels)
         if self._decoders:
-            chosen = np.arange(len(array))[indices]
-            decoded = list(
-                self._decoders.map(lambda i: decode_jpeg(array[i].as_buffer(), self._image), chosen.tolist())
-            )
-            return np.stack(decoded) if decoded else self.empty().images
-        row_bytes = self._image.height * self._image.width * self._image.channels
+            data = images.to_pylist() if isinstance(images, pa.Array) else images
+            decoded = list(self._decoders.map(lambda item: decode_jpeg(item, self._image), data))
+            return np.stack(decoded) if decoded else np.zeros(shape, np.uint8)
+        array = images if isinstance(images, pa.Array) else pa.array(images, pa.binary())
+        row_bytes = int(np.prod(shape[1:]))
         offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)
-        if len(offsets) > 1 and not np.array_equal(np.diff(offsets), np.full(len(array), row_bytes)):
-            sizes = sorted(set(np.diff(offsets).tolist()))
-            raise DataError(f"{self.name(row_group)}: images of {sizes[:3]} bytes; expected {row_bytes} each")
-        flat = np.frombuffer(array.buffers()[2], np.uint8, len(array) * row_bytes, int(offsets[0]))
-        shape = (len(array), self._image.height, self._image.width, self._image.channels)
-        return flat.reshape(shape)[indices]
+        if (np.diff(offsets) != row_bytes).any():
+            raise DataError(
+                f"{name}: images of {sorted(set(np.diff(offsets).tolist()))[:3]} bytes; expected {row_bytes}"
+            )
+        return np.frombuffer(array.buffers()[2], np.uint8, len(array) * row_bytes, int(offsets[0])).reshape(shape)
+
+    def _pixels(self, column: pa.ChunkedArray, row_group: int, indices: np.ndarray | slice) -> np.ndarray:
+        array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+        if self._decoders:  # decode no image that is not asked for
+            return self.decode_images(array.take(pa.array(np.arange(len(array))[indices])), self.name(row_group))
+        return self.decode_images(array, self.name(row_group))[indices]
 
 
 def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> Iterator[Batch]:
@@ -166,7 +175,7 @@ def _stream_rows(files: SplitFiles, rank_slice: Slice, stream: int, start_step: 
     windows = offsets // plan.window_rows
     edges = np.flatnonzero(np.diff(windows, prepend=-1, append=-1))
     tables: dict[int, pa.Table] = {}
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         index = int(windows[first])
         positions = plan.window(stream, index)[offsets[first:last] - index * plan.window_rows]
         row_groups, indices = plan.locate(positions)

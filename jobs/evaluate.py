@@ -1,0 +1,63 @@
+"""A trained run -> runs/RUN/evaluation/: exact metrics of its saved model on val and test, and a report of its own."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from train import LOCAL_CONF, RANK_PROGRAM, ensure_trained
+
+from farandole.cli import run_job
+from farandole.config import Config
+from farandole.core.commit import exclusive, write_text
+from farandole.core.fingerprint import fingerprint
+from farandole.core.manifest import Manifest
+from farandole.log import say
+from farandole.report.from_run import gather_report
+from farandole.report.html import write_report
+from farandole.spark.launch import launch_ranks
+from farandole.spark.session import own_stderr, quiet_jvm, start_session
+from farandole.spark.stages import Session
+from farandole.train.run_directory import RunDirectory
+
+
+def evaluate(config: Config) -> None:
+    session = cache(lambda: start_session("farandole evaluate", LOCAL_CONF))
+    run, manifest = ensure_trained(session, config)
+    target = run.path / "evaluation"
+    own = fingerprint([config.evaluate.model_dump(), run.fingerprint, (run.model / "model.json").read_text()])
+    if _is_done(target, own):
+        say("evaluate: up to date")
+    else:
+        with exclusive(target):
+            _run_evaluation(session, config, manifest, run, target, own)
+    say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
+
+
+def _is_done(target: Path, own: str) -> bool:
+    path = target / "metrics.json"
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["evaluation_fingerprint"] == own
+
+
+def _run_evaluation(
+    session: Session, config: Config, manifest: Manifest, run: RunDirectory, target: Path, own: str
+) -> None:
+    data = config.work / "balanced"
+    say(f"evaluate: {config.train.num_ranks} ranks on {run.model}")
+    spec = {
+        "task": "evaluate",
+        "config": config.model_dump(),
+        "data_directory": str(data),
+        "model_directory": str(run.model),
+    }
+    results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=target / "logs")
+    trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
+    metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"]}
+    wrong = [row for result in results for row in result["wrong"]]
+    report = gather_report(run.path, metrics, manifest, data, wrong, config.evaluate.num_wrong_images)
+    write_report(target / "report.html", report)
+    write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    own_stderr()
+    run_job("evaluate", __doc__ or "", evaluate, quiet=quiet_jvm)

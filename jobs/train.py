@@ -1,0 +1,97 @@
+"""balanced/ -> runs/RUN/: Horovod on Spark trains a CNN data-parallel, one rank per slot, and reports on it."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from farandole.cli import run_job
+from farandole.config import Config
+from farandole.core.commit import exclusive, write_text
+from farandole.core.epoch_plan import plan_epoch
+from farandole.core.manifest import Manifest
+from farandole.errors import GateError
+from farandole.log import say
+from farandole.report.from_run import gather_report
+from farandole.report.html import write_report
+from farandole.report.progress import follow
+from farandole.spark.launch import check_slots, launch_ranks
+from farandole.spark.session import own_stderr, quiet_jvm, start_session
+from farandole.spark.stages import Session, ensure_balanced
+from farandole.train.checkpoint import newest_position
+from farandole.train.run_directory import RunDirectory
+
+LOCAL_CONF = Path(__file__).resolve().parent.parent / "conf" / "spark" / "local.conf"
+RANK_PROGRAM = "farandole.train.rank"
+
+
+def train(config: Config) -> None:
+    session = cache(lambda: start_session("farandole train", LOCAL_CONF))
+    ensure_trained(session, config)
+
+
+def ensure_trained(session: Session, config: Config) -> tuple[RunDirectory, Manifest]:
+    """The finished run of this configuration, after running the stages that are missing or stale, and training."""
+    manifest = ensure_balanced(_with_slots(session, config), config)
+    run = RunDirectory(config, manifest)
+    if run.is_finished():
+        say("train: up to date")
+    else:
+        check_slots(session(), config.train.num_ranks)
+        with exclusive(run.path):
+            _run_training(session, config, manifest, run)
+    _show(config, run)
+    return run, manifest
+
+
+def _with_slots(session: Session, config: Config) -> Session:
+    """A session that is refused when it has fewer slots than ranks: better before the data stages than after."""
+
+    def checked():  # type: ignore[no-untyped-def]
+        spark = session()
+        check_slots(spark, config.train.num_ranks)
+        return spark
+
+    return checked
+
+
+def _run_training(session: Session, config: Config, manifest: Manifest, run: RunDirectory) -> None:
+    train, data = config.train, config.work / "balanced"
+    run.prepare(config)
+    position = newest_position(run.checkpoints)
+    start = f"resuming at epoch {position.epoch}, step {position.step}" if position else "from the start"
+    say(f"train: {train.num_ranks} ranks into {run.path}, {start}")
+    steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
+    total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
+    spec = {"task": "train", "config": config.model_dump(), "data_directory": str(data)}
+    with follow(run.history, total):
+        results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=run.logs)
+    metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
+    wrong = [row for result in results for row in result["wrong"]]
+    write_report(run.report, gather_report(run.path, metrics, manifest, data, wrong, config.evaluate.num_wrong_images))
+    write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # last: it says that the run is finished
+
+
+def _show(config: Config, run: RunDirectory) -> None:
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    done = metrics["train"]
+    say(
+        f"train: {done['images']} images in {done['steps']} steps on {done['num_ranks']} ranks, "
+        f"{done['images_per_second']:.0f} images/s, {100 * done['data_wait_fraction']:.2f} % waiting for data"
+    )
+    for split in ("val", "test"):
+        if split in metrics:
+            figures = metrics[split]
+            say(
+                f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
+            )
+    say(f"report: {run.report}")
+    accuracy = metrics.get("test", {}).get("accuracy", 0.0)
+    if accuracy < config.evaluate.min_test_accuracy:
+        raise GateError(
+            f"test accuracy {accuracy:.4f} is below evaluate.min_test_accuracy {config.evaluate.min_test_accuracy}"
+        )
+
+
+if __name__ == "__main__":
+    own_stderr()
+    run_job("train", __doc__ or "", train, quiet=quiet_jvm)

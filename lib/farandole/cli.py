@@ -1,0 +1,79 @@
+"""The command line that all jobs share: --config, --set, --help, exit codes, and the error line that comes last."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from farandole.config import Config, describe_keys, load_config
+from farandole.errors import FarandoleError
+from farandole.log import error_line, say, write_stack
+
+EXIT_CODES = """exit codes: 0 done; 2 bad config or usage; 3 bad or unsafe data, refused;
+4 resources missing (slots, GPU, memory, disk, Java); 5 gate not met; 130 interrupted; 1 anything else."""
+
+
+def run_job(name: str, description: str, job: Callable[[Config], None], *, quiet: Callable[[], None]) -> None:
+    """Runs a job as the main program, and ends the process with the exit code that errors.py documents.
+
+    Args:
+        name: of the job, for --help and the log file.
+        description: one line.
+        job: does the work; what it raises becomes the last line on stderr.
+        quiet: called before that line, to keep others from printing after it.
+    """
+    sys.exit(_run(name, description, job, quiet, sys.argv[1:]))
+
+
+def _run(
+    name: str, description: str, job: Callable[[Config], None], quiet: Callable[[], None], arguments: list[str]
+) -> int:
+    work: Path | None = None
+    try:
+        options = _parser(name, description).parse_args(arguments)
+        config = load_config(options.config, options.set)
+        work = config.work
+        job(config)
+        return 0
+    except SystemExit as error:  # argparse has printed its help or its complaint
+        quiet()
+        return int(error.code or 0)
+    except KeyboardInterrupt:
+        quiet()
+        say("error[130]: interrupted; run the same command again to continue")
+        return 130
+    except BaseException as error:
+        quiet()
+        if work is not None and not _is_usage(error):
+            path = write_stack(error, work / "logs", name)
+            say(f"the stack is in {path}" if path else "the stack could not be written")
+        say(error_line(error))
+        return error.exit_code if isinstance(error, FarandoleError) else 1
+
+
+def _is_usage(error: BaseException) -> bool:
+    """Whether the message says it all, so that a stack would only be litter."""
+    return isinstance(error, FarandoleError) and error.exit_code in (2, 4) and error.__cause__ is None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        say(self.format_usage().strip())
+        say(f"error[2]: {message}; see --help")
+        raise SystemExit(2)
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"spark-submit jobs/{name}.py",
+        description=description,
+        epilog=f"{EXIT_CODES}\n\nconfig keys, their defaults and meanings:\n{describe_keys()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    default = Path(sys.argv[0]).resolve().parent.parent / "conf" / "digits.toml"
+    parser.add_argument("--config", default=default, metavar="FILE", help="TOML file; default: conf/digits.toml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one key; may be repeated"
+    )
+    return parser

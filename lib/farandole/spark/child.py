@@ -1,0 +1,88 @@
+"""One rank's process as the task that started it sees it: JSON lines in and out, a log file, and a clock."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+LOG_TAIL_LINES = 20
+
+
+class Child:
+    """A process of its own session, so that stopping it stops all that it started."""
+
+    def __init__(self, module: str, spec: dict[str, Any], log: Path, environment: dict[str, str]) -> None:
+        self._log_path = log
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env={**os.environ, **environment},
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
+            )
+        self.pid = self._process.pid
+        self.state: dict[str, Any] = {}
+        """The newest step and epoch that it told."""
+        self.last_heard = time.monotonic()
+        self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._listen, name=f"rank {spec['rank']}", daemon=True).start()
+        self.send(spec)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Writes one line; a child that has died is found by wait_for, not here."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def next_message(self, timeout_seconds: float) -> dict[str, Any] | None:
+        """The next message that is not a heartbeat, {"exited": returncode} after the last one, or None in time."""
+        try:
+            return self._messages.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+
+    def put_back(self, message: dict[str, Any]) -> None:
+        """For a message that somebody else should handle."""
+        self._messages.put(message)
+
+    def seconds_silent(self) -> float:
+        """Since it was last heard of, heartbeats included."""
+        return time.monotonic() - self.last_heard
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        try:
+            return "\n".join(
+                self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+            )
+        except OSError:
+            return ""
+
+    def kill(self) -> None:
+        """Ends the process and everything in its session, and waits until it is gone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.last_heard = time.monotonic()
+            message = json.loads(line)
+            if "step" in message:
+                self.state = message
+            else:
+                self._messages.put(message)
+        self._messages.put({"exited": self._process.wait()})

@@ -1,0 +1,195 @@
+"""Starts one process per rank from a Spark barrier stage, watches them, and brings back results or the first cause.
+
+    results = launch_ranks(spark, module="farandole.train.rank", train=config.train, spec={...}, log_directory=...)
+
+Each task of the stage says where it sits (allGather), starts ONE child process, and passes on the leader's rendezvous
+address (allGather again). From there on the ranks talk to each other; the tasks only watch. A task whose child fails
+leaves a marker in the log directory; the others see it and end theirs, so that nobody waits for the dead.
+"""
+
+import json
+import os
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pyspark import BarrierTaskContext
+from pyspark.sql import SparkSession
+
+from farandole.config import Train
+from farandole.core.commit import write_text
+from farandole.errors import FarandoleError, RankError, ResourceError, error_for
+from farandole.spark.child import Child
+from farandole.spark.placement import Place, Seat, describe_places, plan_places
+from farandole.spark.session import num_slots
+
+START_SECONDS = 300.0
+"""How long a rank may take to import TensorFlow and meet the others."""
+GRACE_SECONDS = 3.0
+"""How long the other ranks may take to end by themselves after one has failed: their own words go to their logs."""
+_POLL_SECONDS = 0.25
+
+
+def check_slots(spark: SparkSession, num_ranks: int) -> None:
+    """Refuses at once what Spark would wait for.
+
+    Raises:
+        ResourceError: the cluster runs fewer tasks at a time than there are ranks.
+    """
+    offered = num_slots(spark, wanted=num_ranks)
+    if offered < num_ranks:
+        raise ResourceError(
+            f"train.num_ranks needs {num_ranks} slots, the cluster offers {offered}; "
+            f"lower train.num_ranks, or give Spark more cores (--master local[{num_ranks}] on one machine)"
+        )
+
+
+def launch_ranks(
+    spark: SparkSession, *, module: str, train: Train, spec: dict[str, Any], log_directory: Path
+) -> list[dict[str, Any]]:
+    """Runs `python -m module` once per rank and returns their results by rank.
+
+    Args:
+        module: reads the spec from stdin and answers with JSON lines, as farandole.train.rank does.
+        train: num_ranks, threads_per_rank and hang_seconds are used.
+        spec: plain JSON for every rank; its place among the others is added.
+        log_directory: on a file system that driver and executors share; gets rank-N.log.
+
+    Raises:
+        ResourceError: too few slots, or two ranks on one GPU.
+        FarandoleError: a rank's own error, with the rank and the host in front of it.
+    """
+    num_ranks = train.num_ranks
+    check_slots(spark, num_ranks)
+    log_directory.mkdir(parents=True, exist_ok=True)
+    for marker in log_directory.glob("failure-*.json"):
+        marker.unlink()
+    complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(train.hang_seconds) * 2}
+    run = partial(_run_rank, module=module, spec=complete, log_directory=log_directory, hang_seconds=train.hang_seconds)
+    context = spark.sparkContext
+    context.setJobDescription(f"{num_ranks} ranks")
+    try:
+        outcomes = context.parallelize(range(num_ranks), num_ranks).barrier().mapPartitions(run).collect()
+    finally:
+        context.setJobDescription(None)
+    failures = [outcome for outcome in outcomes if "failure" in outcome]
+    if failures:
+        raise first_cause(failures, log_directory)
+    return [outcome["result"] for outcome in sorted(outcomes, key=lambda outcome: outcome["rank"])]
+
+
+def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> FarandoleError:
+    """The error to show for several failed ranks: the earliest that is not merely the loss of another rank.
+
+    The rank's own stack becomes the cause of the error, so that it lands in the job's log file.
+    """
+    first = min(failures, key=lambda failure: (failure["failure"]["lost_peer"], failure["failure"]["time"]))
+    cause = first["failure"]
+    where = f"rank {first['rank']} on {first['host']}"
+    log = log_directory / f"rank-{first['rank']}.log"
+    error = error_for(cause["exit_code"], f"{where}: {cause['message']} (log: {log})")
+    error.__cause__ = RankError(f"{where} said:\n{cause['traceback']}")
+    return error
+
+
+def _run_rank(
+    _partition: Any, *, module: str, spec: dict[str, Any], log_directory: Path, hang_seconds: float
+) -> list[dict[str, Any]]:
+    """The task of one rank, on an executor. It returns failures instead of raising: Spark would retry blindly."""
+    context = BarrierTaskContext.get()
+    seat = _own_seat(context)
+    seats = [Seat(**{**json.loads(text), "gpus": tuple(json.loads(text)["gpus"])}) for text in
+             context.allGather(json.dumps(vars(seat)))]  # fmt: skip
+    rank = context.partitionId()
+    try:
+        places = plan_places(seats)
+    except ResourceError as error:  # the same on every rank: none has started anything yet
+        return [{"rank": rank, "host": seat.host, "failure": _failure(str(error), error.exit_code)}]
+    own = {
+        **spec,
+        "rank": rank,
+        "places": describe_places(seats, places),
+        "address": seat.address,
+        "interface": _interface_of(seat.address),
+    }
+    child = Child(module, own, log_directory / f"rank-{rank}.log", _environment(seat, places[rank]))
+    try:
+        port = _await_port(child) if rank == 0 else 0
+        child.send({"rendezvous_address": seats[0].address, "rendezvous_port": int(context.allGather(str(port))[0])})
+        outcome = _watch(child, rank, log_directory, hang_seconds)
+    finally:
+        child.kill()
+    return [{"rank": rank, "host": seat.host, **outcome}]
+
+
+def _watch(child: Child, rank: int, log_directory: Path, hang_seconds: float) -> dict[str, Any]:
+    """Waits for the child's result; ends it when it falls silent, or when another rank has failed."""
+    peer_failed_at: float | None = None
+    while True:
+        message = child.next_message(_POLL_SECONDS)
+        if message and "result" in message:
+            return message
+        failure = _failure_in(message, child) if message else None
+        allowed = START_SECONDS if not child.state else hang_seconds
+        if failure is None and child.seconds_silent() > allowed:
+            failure = _failure(f"nothing was heard for {allowed:.0f} s, {_last_seen(child)}; it hangs or was stopped")
+        if failure:
+            write_text(log_directory / f"failure-{rank}.json", json.dumps(failure) + "\n")
+            return {"failure": failure}
+        if peer_failed_at is None and any(log_directory.glob("failure-*.json")):
+            peer_failed_at = time.monotonic()
+        if peer_failed_at is not None and time.monotonic() - peer_failed_at > GRACE_SECONDS:
+            return {"failure": _failure("stopped because another rank had failed", lost_peer=True)}
+
+
+def _failure_in(message: dict[str, Any], child: Child) -> dict[str, Any] | None:
+    if "failure" in message:
+        return {**message["failure"], "time": time.time()}
+    if "exited" in message:
+        code = message["exited"]
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code} and no result"
+        hint = "; out of memory is the usual reason" if code == -9 else ""
+        return _failure(f"the process {how}, {_last_seen(child)}{hint}", trace=child.log_tail())
+    return None
+
+
+def _last_seen(child: Child) -> str:
+    if child.state.get("step", -1) < 0:
+        return "before its first step"
+    return f"last seen after step {child.state['step']} (epoch {child.state['epoch']})"
+
+
+def _failure(message: str, exit_code: int = 1, *, lost_peer: bool = False, trace: str = "") -> dict[str, Any]:
+    return {"message": message, "exit_code": exit_code, "lost_peer": lost_peer, "traceback": trace, "time": time.time()}
+
+
+def _await_port(child: Child) -> int:
+    """The port on which the leader's rendezvous listens, or 0 if it died before it could tell."""
+    message = child.next_message(START_SECONDS)
+    if message and "rendezvous_port" in message:
+        return int(message["rendezvous_port"])
+    if message:
+        child.put_back(message)
+    return 0
+
+
+def _own_seat(context: BarrierTaskContext) -> Seat:
+    host = context.getTaskInfos()[context.partitionId()].address.rsplit(":", 1)[0]
+    gpus = context.resources().get("gpu")
+    return Seat(host=host, address=socket.gethostbyname(host), gpus=tuple(gpus.addresses) if gpus else ())
+
+
+def _interface_of(address: str) -> str:
+    """The network interface that has this IP; gloo binds to it, and to no other."""
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return name
+    return "lo" if address.startswith("127.") else ""
+
+
+def _environment(seat: Seat, place: Place) -> dict[str, str]:
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(seat.gpus)} if seat.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
+    return {**visible, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}

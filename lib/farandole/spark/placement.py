@@ -1,0 +1,73 @@
+"""Which rank runs where: a pure function of what the tasks of the barrier stage say of themselves."""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from farandole.errors import ResourceError
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What one task says of itself."""
+
+    host: str
+    address: str
+    """IP that the other ranks can reach."""
+    gpus: tuple[str, ...] = ()
+    """GPU addresses that Spark assigned to the task."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank stands among the others; the fields of farandole.train.distributed.World."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+    cross_rank: int
+    cross_size: int
+
+
+def plan_places(seats: list[Seat]) -> list[Place]:
+    """Ranks are task numbers; local ranks count up on each host, cross ranks over the hosts that have that local rank.
+
+    Raises:
+        ResourceError: two ranks on one host were assigned the same GPU.
+    """
+    on_host: dict[str, list[int]] = defaultdict(list)
+    for rank, seat in enumerate(seats):
+        on_host[seat.host].append(rank)
+    _check_gpus(seats, on_host)
+    local_rank = {rank: i for ranks in on_host.values() for i, rank in enumerate(ranks)}
+    across = {i: [ranks[i] for ranks in on_host.values() if len(ranks) > i] for i in set(local_rank.values())}
+    return [
+        Place(
+            rank=rank,
+            world_size=len(seats),
+            local_rank=local_rank[rank],
+            local_size=len(on_host[seat.host]),
+            cross_rank=across[local_rank[rank]].index(rank),
+            cross_size=len(across[local_rank[rank]]),
+        )
+        for rank, seat in enumerate(seats)
+    ]
+
+
+def describe_places(seats: list[Seat], places: list[Place]) -> list[dict[str, Any]]:
+    """As plain JSON, for the ranks."""
+    return [{"host": seat.host, "world": asdict(place)} for seat, place in zip(seats, places, strict=True)]
+
+
+def _check_gpus(seats: list[Seat], on_host: dict[str, list[int]]) -> None:
+    for host, ranks in on_host.items():
+        owner: dict[str, int] = {}
+        for rank in ranks:
+            for gpu in seats[rank].gpus:
+                if gpu in owner:
+                    raise ResourceError(
+                        f"ranks {owner[gpu]} and {rank} on {host} were both assigned GPU {gpu}; set "
+                        f"spark.task.resource.gpu.amount to 1 and give the executor as many GPUs as it has slots"
+                    )
+                owner[gpu] = rank

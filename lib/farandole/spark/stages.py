@@ -1,0 +1,97 @@
+"""The order of the data stages, as make would see it: a stage runs when its output is missing or stale, else not.
+
+Stale means that the fingerprint of the config sections it uses, or of its input, is not the one in its manifest; time
+stamps play no part. Spark is started only when a stage has to run.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from farandole.config import Config
+from farandole.core.fingerprint import fingerprint
+from farandole.core.manifest import FILE_NAME, Manifest, read_manifest
+from farandole.errors import ConfigError
+from farandole.log import say
+from farandole.spark.clean import preprocess
+from farandole.spark.ingest import list_records, listing_fingerprint
+from farandole.spark.rebalance import rebalance
+
+Session = Callable[[], SparkSession]
+"""Starts the Spark session, or gives the one that runs already."""
+
+
+def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Manifest:
+    """The manifest of clean/, after running preprocess if it is missing or stale.
+
+    Args:
+        session: called only when there is work to do.
+        config: the pipeline.
+        asked: the user asked for this very stage, so pipeline.run_missing_stages does not matter.
+
+    Raises:
+        ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
+        DataError: the input, or what lies in clean/, is bad.
+    """
+    listing = list_records(config)
+    own = _sections(config, "data", "image", "split")
+    parent = listing_fingerprint(listing)
+    reason = _why_stale(config.work / "clean", own, parent, "the input")
+    if reason is None:
+        say("preprocess: up to date")
+        return read_manifest(config.work / "clean")
+    _announce("preprocess", reason, config, asked)
+    manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
+    kept = sum(split.num_rows for split in manifest.splits.values())
+    rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
+    say(
+        f"preprocess: {manifest.input_rows} records = {kept} kept + {sum(manifest.quarantine.values())} quarantined "
+        f"({rejected}) + {manifest.deduplicated_rows} deduplicated"
+    )
+    return manifest
+
+
+def ensure_balanced(session: Session, config: Config, *, asked: bool = False) -> Manifest:
+    """The manifest of balanced/, after running the stages that are missing or stale.
+
+    Raises:
+        ConfigError: a stage would have to run, and pipeline.run_missing_stages is false.
+        DataError: the input, or what lies in clean/ or balanced/, is bad.
+    """
+    clean = ensure_clean(session, config)
+    own = _sections(config, "balance", "layout")
+    reason = _why_stale(config.work / "balanced", own, clean.fingerprint(), "clean/")
+    if reason is None:
+        say("rebalance: up to date")
+        return read_manifest(config.work / "balanced")
+    _announce("rebalance", reason, config, asked)
+    manifest = rebalance(session(), config, clean, config_fingerprint=own)
+    sizes = {name: (split.num_rows, len(split.files)) for name, split in manifest.splits.items()}
+    say("rebalance: " + ", ".join(f"{name} {rows} rows in {files} files" for name, (rows, files) in sizes.items()))
+    return manifest
+
+
+def _sections(config: Config, *names: str) -> str:
+    return fingerprint(config.model_dump(include=set(names)))
+
+
+def _why_stale(directory: Path, own: str, parent: str, input_name: str) -> str | None:
+    """None when the directory holds what would be computed, else why it does not."""
+    if not (directory / FILE_NAME).exists():
+        return f"{directory} does not exist" if not directory.exists() else f"{directory} has no manifest"
+    manifest = read_manifest(directory)
+    if manifest.config_fingerprint != own:
+        return "its configuration changed"
+    if manifest.parent_fingerprint != parent:
+        return f"{input_name} changed"
+    return None
+
+
+def _announce(stage: str, reason: str, config: Config, asked: bool) -> None:
+    if not asked and not config.pipeline.run_missing_stages:
+        raise ConfigError(
+            f"{stage} has to run first, because {reason}, and pipeline.run_missing_stages is false; "
+            f"run spark-submit jobs/{stage}.py with the same --config and --set"
+        )
+    say(f"{stage}: running, because {reason}")

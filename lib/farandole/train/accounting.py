@@ -1,0 +1,82 @@
+"""Counts every row that is trained, so that an epoch can be compared with its plan: the receipt."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from farandole.core.epoch_plan import EpochPlan, row_group_sizes
+from farandole.core.fingerprint import id_checksum
+from farandole.core.manifest import Manifest
+from farandole.core.reader import Batch, SplitFiles
+from farandole.errors import DataError
+
+
+@dataclass
+class Accounting:
+    """What was trained so far in an epoch: by one rank, or after a sum over ranks by all."""
+
+    per_class: np.ndarray
+    """int64 [C]."""
+    per_row_group: np.ndarray
+    """int64 [G], rows trained of each row group of the train split."""
+    checksum: int = 0
+    """core.fingerprint.id_checksum of what was trained."""
+
+    @classmethod
+    def zero(cls, manifest: Manifest) -> "Accounting":
+        num_row_groups = len(row_group_sizes(manifest, "train"))
+        return cls(np.zeros(len(manifest.class_names), np.int64), np.zeros(num_row_groups, np.int64))
+
+    def add(self, batch: Batch, files: SplitFiles) -> None:
+        """Counts one batch."""
+        self.per_class += np.bincount(batch.labels, minlength=len(self.per_class))
+        np.add.at(self.per_row_group, np.searchsorted(files.starts, batch.rows, side="right") - 1, 1)
+        self.checksum = (self.checksum + id_checksum(batch.id_hashes, batch.copies)) % 2**64
+
+    def to_array(self) -> np.ndarray:
+        """int64 [1 + C + G], for a sum over ranks and for checkpoints."""
+        checksum = np.array([self.checksum], np.uint64).view(np.int64)
+        return np.concatenate([checksum, self.per_class, self.per_row_group])
+
+    @classmethod
+    def from_array(cls, values: np.ndarray, manifest: Manifest) -> "Accounting":
+        """The inverse of to_array."""
+        num_classes = len(manifest.class_names)
+        return cls(
+            values[1 : 1 + num_classes].copy(), values[1 + num_classes :].copy(), int(values[:1].view(np.uint64)[0])
+        )
+
+
+def receipt(total: Accounting, plan: EpochPlan, manifest: Manifest) -> dict[str, Any]:
+    """The line of receipts.jsonl for one epoch, from the accounting summed over all ranks."""
+    return {
+        "epoch": plan.epoch,
+        "rows_planned": plan.num_rows,
+        "rows_trained": int(total.per_row_group.sum()),
+        "per_class": dict(zip(manifest.class_names, total.per_class.tolist(), strict=True)),
+        "id_checksum": f"{total.checksum:016x}",
+    }
+
+
+def check_receipt(line: dict[str, Any], total: Accounting, manifest: Manifest, files: SplitFiles) -> None:
+    """Compares what was trained with what was planned.
+
+    Raises:
+        DataError: names the first row group that differs, or, if only the ids do, both checksums.
+    """
+    planned = row_group_sizes(manifest, "train")
+    wrong = np.flatnonzero(planned != total.per_row_group)
+    if len(wrong):
+        group = int(wrong[0])
+        raise DataError(
+            f"epoch {line['epoch']}: {line['rows_planned']} rows planned, {line['rows_trained']} trained; "
+            f"{files.name(group)}: {planned[group]} planned, {total.per_row_group[group]} trained"
+            + (f", and {len(wrong) - 1} more row groups" if len(wrong) > 1 else "")
+        )
+    expected = manifest.splits["train"].id_checksum
+    if line["id_checksum"] != expected:
+        raise DataError(
+            f"epoch {line['epoch']}: all {line['rows_planned']} rows were trained, but the checksum of their ids is "
+            f"{line['id_checksum']}, the manifest says {expected}: a file holds other images than it did"
+        )

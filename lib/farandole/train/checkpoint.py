@@ -1,0 +1,137 @@
+"""Checkpoints: tensors in safetensors, position and checksum in a JSON beside them, never a pickle.
+
+checkpoints/step-000000123.safetensors      model and optimizer variables, accounting
+checkpoints/step-000000123.json             written last: without it, the other file does not count
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from farandole.core.commit import sync_directory, write_text
+from farandole.core.fingerprint import file_sha256
+from farandole.errors import DataError
+from farandole.log import say
+
+
+class Position(BaseModel):
+    """Where training stands: all that a resume needs, besides the tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epoch: int = 0
+    step: int = 0
+    """Steps of this epoch that are done."""
+    global_step: int = 0
+    """Optimizer steps done in all."""
+    images: int = 0
+    """Rows trained in all."""
+    wall_seconds: float = 0.0
+    """Time spent in training steps, evaluation not counted."""
+    wait_seconds: float = 0.0
+    """Of that, time the leader waited for data."""
+    run_fingerprint: str = ""
+    sha256: str = ""
+    """Of the safetensors file."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    position: Position
+    tensors: dict[str, np.ndarray]
+
+
+def save_checkpoint(directory: Path, position: Position, tensors: dict[str, np.ndarray], keep: int) -> None:
+    """Writes one checkpoint and removes all but the newest `keep`. Each file appears whole or not at all."""
+    target = directory / f"step-{position.global_step:09d}.safetensors"
+    complete = position.model_copy(update={"sha256": save_weights(target, tensors)})
+    write_text(target.with_suffix(".json"), json.dumps(complete.model_dump()) + "\n")
+    for old in sorted(directory.glob("step-*.json"))[:-keep]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def newest_checkpoint(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None. A torn one is skipped with a warning, not repaired."""
+    for path in sorted(directory.glob("step-*.json"), reverse=True):
+        try:
+            return _load(path)
+        except (OSError, ValidationError, SafetensorError, DataError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            say(f"warning: checkpoint {path.with_suffix('.safetensors')} is damaged and skipped: {reason}")
+    return None
+
+
+def newest_position(directory: Path) -> Position | None:
+    """Where the newest checkpoint stands, from its JSON alone; None where there is none that can be read."""
+    for path in sorted(directory.glob("step-*.json"), reverse=True):
+        try:
+            return Position.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+    return None
+
+
+def save_weights(path: Path, tensors: dict[str, np.ndarray]) -> str:
+    """Writes named arrays by way of a sibling and a rename, synced; returns the SHA-256 of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        sha256 = file_sha256(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return sha256
+
+
+def load_weights(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    """Reads weights after comparing the file with its SHA-256.
+
+    Raises:
+        DataError: the file is missing, is not what the hash says, or holds no tensors.
+    """
+    try:
+        found = file_sha256(path)
+        if found != sha256:
+            raise DataError(f"{path} has SHA-256 {found}, expected {sha256}; the file was changed or damaged")
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read weights {path}: {error}") from error
+
+
+def variable_tensors(variables: list[Any], prefix: str) -> dict[str, np.ndarray]:
+    """Keras variables as named arrays; names carry the index, since paths need not be unique."""
+    return {f"{prefix}/{i:04d}/{variable.path}": variable.numpy() for i, variable in enumerate(variables)}
+
+
+def assign_variables(variables: list[Any], tensors: dict[str, np.ndarray], prefix: str) -> None:
+    """Puts arrays from variable_tensors back.
+
+    Raises:
+        DataError: a name is missing or a shape differs: the tensors belong to another model or optimizer.
+    """
+    for i, variable in enumerate(variables):
+        name = f"{prefix}/{i:04d}/{variable.path}"
+        if name not in tensors:
+            raise DataError(f"the checkpoint has no {name}: it belongs to another model or optimizer")
+        if tensors[name].shape != tuple(variable.shape):
+            raise DataError(
+                f"{name} has shape {tensors[name].shape} in the checkpoint, {tuple(variable.shape)} in the model"
+            )
+        variable.assign(tensors[name])
+
+
+def _load(path: Path) -> Checkpoint:
+    position = Position.model_validate_json(path.read_bytes())
+    return Checkpoint(position, load_weights(path.with_suffix(".safetensors"), position.sha256))

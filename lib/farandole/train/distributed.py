@@ -1,0 +1,150 @@
+"""Horovod, and nothing else of it than this: gloo rendezvous, sums over ranks, and agreement between them.
+
+No pickle crosses a socket: the rendezvous server holds addresses, the ops move numbers.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from farandole.errors import DataError, RankError
+
+
+@dataclass(frozen=True)
+class World:
+    """Where a rank stands among the others; all counts are of ranks."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+    cross_rank: int
+    cross_size: int
+
+    @property
+    def is_leader(self) -> bool:
+        return self.rank == 0
+
+
+def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
+    """Starts gloo's rendezvous server in a thread, on this address only, and returns its port. For the leader.
+
+    Args:
+        address: the IP to bind to; the other ranks must reach it.
+        worlds: host name and place of every rank, which is how many entries the server waits for in each scope.
+    """
+    from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+    server: Any = RendezvousHTTPServer((address, 0), RendezvousHandler, 0)
+    for host, world in worlds:
+        server.scope_size["global"] = world.world_size
+        server.scope_size["local_" + host] = world.local_size
+        server.scope_size[f"cross_{world.local_rank}"] = world.cross_size
+    threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
+    return int(server.server_address[1])
+
+
+def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
+    """Starts Horovod in this process; returns when all ranks have joined."""
+    os.environ.update(
+        HOROVOD_RANK=str(world.rank),
+        HOROVOD_SIZE=str(world.world_size),
+        HOROVOD_LOCAL_RANK=str(world.local_rank),
+        HOROVOD_LOCAL_SIZE=str(world.local_size),
+        HOROVOD_CROSS_RANK=str(world.cross_rank),
+        HOROVOD_CROSS_SIZE=str(world.cross_size),
+        HOROVOD_HOSTNAME=host,
+        HOROVOD_CONTROLLER="gloo",
+        HOROVOD_CPU_OPERATIONS="gloo",
+        HOROVOD_GLOO_RENDEZVOUS_ADDR=rendezvous[0],
+        HOROVOD_GLOO_RENDEZVOUS_PORT=str(rendezvous[1]),
+        HOROVOD_GLOO_IFACE=interface,
+        # Off by default: without it, a rank that skips a collective leaves the others waiting for ever.
+        HOROVOD_STALL_CHECK_TIME_SECONDS=str(max(1, stall_seconds // 2)),
+        HOROVOD_STALL_SHUTDOWN_TIME_SECONDS=str(stall_seconds),
+        # How long tensors wait for company. All gradients travel as one group, so there is none to wait for.
+        HOROVOD_CYCLE_TIME="1",
+    )
+    import horovod.tensorflow as hvd
+
+    hvd.init()
+    if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
+        raise RankError(
+            f"Horovod says rank {hvd.rank()} of {hvd.size()}; the launcher said {world.rank} of {world.world_size}"
+        )
+
+
+def leave_world() -> None:
+    """Shuts Horovod down; every rank must call it."""
+    import horovod.tensorflow as hvd
+
+    hvd.shutdown()
+
+
+def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
+    """Sums each tensor over ranks, inside or outside a tf.function.
+
+    They travel as one group: the ring's chunk boundaries, hence the order of additions, hence the bits of the sum,
+    never depend on which tensor happened to be ready first.
+    """
+    import horovod.tensorflow as hvd
+
+    return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
+
+
+def sum_integers(values: np.ndarray, name: str) -> np.ndarray:
+    """Sums an int64 array, any shape, over ranks; wraps modulo 2**64, as checksums need."""
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    return hvd.allreduce(tf.constant(values, tf.int64), op=hvd.Sum, name=name).numpy()
+
+
+def gather_integers(values: np.ndarray, name: str) -> np.ndarray:
+    """Stacks every rank's int64 [n] to [world_size, n]; n must be the same on all ranks."""
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    return hvd.allgather(tf.constant(values[None, :], tf.int64), name=name).numpy()
+
+
+def agree(fingerprint: str, what: str, parts: dict[str, str] | None = None) -> None:
+    """Checks that all ranks hold the same fingerprint (hex), before anything is computed from what it names.
+
+    Args:
+        fingerprint: of `what`; its first 15 hex digits are compared, which fit an int64.
+        what: for the message.
+        parts: name -> hex fingerprint of each part, in the same order on all ranks, to say where they differ.
+
+    Raises:
+        DataError: names the first rank that differs from the leader, and the parts in which it does.
+    """
+    parts = parts or {}
+    own = np.array([_short(fingerprint), len(parts)], np.int64)
+    gathered = gather_integers(own, f"agree.{what}")
+    different = np.flatnonzero((gathered != gathered[0]).any(axis=1))
+    if not len(different):
+        return
+    names: list[str] = []
+    if (gathered[:, 1] == gathered[0, 1]).all() and parts:
+        by_part = gather_integers(np.array([_short(part) for part in parts.values()], np.int64), f"agree.{what}.parts")
+        names = [name for name, column in zip(parts, by_part.T, strict=True) if (column != column[0]).any()]
+    raise DataError(
+        f"rank {different[0]} has another {what} than rank 0"
+        + (f" (they differ in {', '.join(names[:5])})" if names else "")
+        + "; all ranks must see the same files and the same software"
+    )
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether an error only says that another rank is gone, so that the other rank's own error is the one to show."""
+    text = f"{type(error).__name__}: {error}"
+    return any(sign in text for sign in ("HorovodInternalError", "Horovod has been shut down", "Gloo", "gloo"))
+
+
+def _short(fingerprint: str) -> int:
+    return int(fingerprint[:15], 16)

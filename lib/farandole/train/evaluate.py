@@ -1,0 +1,96 @@
+"""Exact evaluation: batches do not depend on the number of ranks, counts are integers, so figures do not either."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from farandole.config import Config
+from farandole.core.manifest import Manifest
+from farandole.core.metrics import Counts, classification_metrics
+from farandole.core.reader import SplitFiles, read_rows
+from farandole.errors import DataError
+from farandole.train.distributed import World, sum_integers
+from farandole.train.saved_model import load_model
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A row that the model got wrong, and how sure it was."""
+
+    row: int
+    label: int
+    predicted: int
+    confidence: float
+    """Probability that the model gave its prediction, 0 to 1."""
+
+
+class Evaluator:
+    """Runs a model over a split; one traced graph for all splits and epochs."""
+
+    def __init__(self, model: Any, manifest: Manifest, world: World, batch_size: int) -> None:
+        self._manifest = manifest
+        self._world = world
+        self._batch_size = batch_size
+        image = manifest.image
+        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
+
+        def forward(images: Any, labels: Any) -> tuple[Any, Any, Any]:
+            logits = tf.cast(model(images, training=False), tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+            return tf.argmax(logits, axis=1), losses, tf.reduce_max(tf.nn.softmax(logits), axis=1)
+
+        self._forward = tf.function(forward, input_signature=[pixels, tf.TensorSpec([None], tf.int32)])
+
+    def run(self, files: SplitFiles, split: str, num_wrong: int = 0) -> tuple[Counts, list[Wrong]]:
+        """Counts over the whole split, the same on every rank, and this rank's most confidently wrong rows.
+
+        Every rank takes whole batches, since a row's float32 loss may depend on the size of the batch it is in.
+        """
+        num_rows = self._manifest.splits[split].num_rows
+        num_batches = -(-num_rows // self._batch_size)
+        rank, world_size = self._world.rank, self._world.world_size
+        start = rank * num_batches // world_size * self._batch_size
+        stop = min(num_rows, (rank + 1) * num_batches // world_size * self._batch_size)
+        counts = Counts.zero(len(self._manifest.class_names))
+        wrong: list[Wrong] = []
+        for batch in read_rows(files, start, stop, self._batch_size):
+            predicted, losses, confidence = (t.numpy() for t in self._forward(batch.images, batch.labels))
+            counts.add(batch.labels, predicted, losses)
+            misses = np.flatnonzero(predicted != batch.labels)
+            found = (batch.rows, batch.labels, predicted, confidence)
+            wrong += [Wrong(*(column[i].item() for column in found)) for i in misses]
+            wrong = sorted(wrong, key=lambda w: (-w.confidence, w.row))[:num_wrong]
+        return Counts.from_array(sum_integers(counts.to_array(), f"counts.{split}")), wrong
+
+    def final_figures(self, files: dict[str, SplitFiles], num_wrong: int) -> dict[str, Any]:
+        """What metrics.json says of val and test, and this rank's most confidently wrong test rows, as plain JSON."""
+        figures: dict[str, Any] = {}
+        wrong: list[Wrong] = []
+        for split in ("val", "test"):
+            if self._manifest.splits[split].num_rows:
+                counts, found = self.run(files[split], split, num_wrong if split == "test" else 0)
+                figures[split] = classification_metrics(counts, self._manifest.class_names)
+                wrong += found
+        return {"metrics": figures, "wrong": [vars(item) for item in wrong]}
+
+
+def evaluate_saved_model(
+    directory: Path, config: Config, manifest: Manifest, data: Path, world: World
+) -> dict[str, Any]:
+    """The figures of a saved model on val and test, and this rank's most confidently wrong test rows.
+
+    Raises:
+        DataError: the model was trained for other images or classes than the data set has.
+    """
+    model, saved = load_model(directory)
+    if (saved.image, saved.class_names) != (manifest.image, manifest.class_names):
+        raise DataError(
+            f"the model in {directory} takes {saved.image} of classes {saved.class_names}; "
+            f"the data set has {manifest.image} of classes {manifest.class_names}"
+        )
+    files = {split: SplitFiles(data, manifest, split) for split in ("val", "test")}
+    evaluator = Evaluator(model, manifest, world, config.evaluate.batch_size)
+    return evaluator.final_figures(files, config.evaluate.num_wrong_images)

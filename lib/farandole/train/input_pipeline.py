@@ -1,0 +1,57 @@
+"""Keeps batches ready while the step runs, and measures how long training waits for them."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+from farandole.core.reader import Batch
+
+DEPTH = 4
+"""Batches that are kept ready."""
+
+
+class Prefetcher:
+    """Iterates over batches that a thread reads ahead; `wait_seconds` adds up how long the consumer stood still.
+
+    An error of the reader is raised here, at the step whose batch it spoiled.
+    """
+
+    def __init__(self, batches: Iterator[Batch], depth: int = DEPTH) -> None:
+        self.wait_seconds = 0.0
+        self._ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(batches,), name="reader", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            started = time.perf_counter()
+            item = self._ready.get()
+            self.wait_seconds += time.perf_counter() - started
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stops the thread, also in mid-epoch; returns when it has ended."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.05)
+
+    def _fill(self, batches: Iterator[Batch]) -> None:
+        last: BaseException | None = None
+        try:
+            for batch in batches:
+                if self._stopped.is_set():
+                    return
+                self._ready.put(batch)
+        except BaseException as error:  # handed over, whatever it is: the consumer must not wait for ever
+            last = error
+        if not self._stopped.is_set():
+            self._ready.put(last)

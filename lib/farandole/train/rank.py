@@ -1,0 +1,152 @@
+"""What a launched process runs: `python -m farandole.train.rank`, one per rank.
+
+It speaks JSON lines with the task that started it. In: the spec, then, once every rank has started, where to meet.
+Out: {"rendezvous_port"} from the leader, {"step", "epoch"} as it goes, and {"result"} or {"failure"} at the end.
+Everything that libraries print goes to stderr, which is the rank's log file.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from farandole.config import Config, parse_config
+from farandole.core.manifest import read_manifest
+from farandole.errors import FarandoleError
+
+HEARTBEAT_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    die_with_parent()
+    out = _take_stdout()
+    spec = json.loads(sys.stdin.readline())
+    beat = Heartbeat(out)
+    try:
+        config = parse_config(spec["config"])
+        world = _meet(spec, out)
+        result = TASKS[spec["task"]](spec, config, world, beat.report)
+    except BaseException as error:
+        traceback.print_exc()
+        beat.send({"failure": describe_failure(error)})
+        sys.stderr.flush()
+        # Not sys.exit: Horovod's threads wait for peers that may be gone, and would keep the process alive.
+        os._exit(1)
+    beat.send({"result": result})
+    from farandole.train.distributed import leave_world
+
+    leave_world()
+    return 0
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when the task that started it ends, however it ends."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[dict], None]) -> dict[str, Any]:
+    """Trains one run to its end and evaluates it."""
+    from farandole.train.loop import Trainer
+
+    data = Path(spec["data_directory"])
+    trainer = Trainer(config, read_manifest(data), data, world, report)
+    trainer.fit()
+    return trainer.finish()
+
+
+def evaluate(spec: dict[str, Any], config: Config, world: Any, report: Callable[[dict], None]) -> dict[str, Any]:
+    """Evaluates a saved model on the val and test splits."""
+    from farandole.train.evaluate import evaluate_saved_model
+
+    data = Path(spec["data_directory"])
+    return evaluate_saved_model(Path(spec["model_directory"]), config, read_manifest(data), data, world)
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"train": train, "evaluate": evaluate}
+
+
+class Heartbeat:
+    """Tells the parent every second that this process runs, and at which step it is."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._lock, self._state = out, threading.Lock(), {"step": -1, "epoch": 0}
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def report(self, state: dict[str, int]) -> None:
+        """Called after every step: cheap, since only the thread sends."""
+        self._state = state
+
+    def send(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            self._out.write(json.dumps(message) + "\n")
+            self._out.flush()
+
+    def _beat(self) -> None:
+        while True:
+            self.send(self._state)
+            time.sleep(HEARTBEAT_SECONDS)
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """An error as plain JSON: what the driver needs to raise it again."""
+    from farandole.train.distributed import is_lost_peer
+
+    own = isinstance(error, FarandoleError)
+    return {
+        "exit_code": error.exit_code if isinstance(error, FarandoleError) else 1,
+        "message": str(error) if own else f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+        "lost_peer": not own and is_lost_peer(error),
+    }
+
+
+def _meet(spec: dict[str, Any], out: TextIO) -> Any:
+    """Joins the other ranks. TensorFlow is imported while they start, which takes longer than anything else here."""
+    from farandole.train.distributed import World, join_world, start_rendezvous
+
+    worlds = [(place["host"], World(**place["world"])) for place in spec["places"]]
+    host, world = worlds[spec["rank"]]
+    if world.is_leader:
+        out.write(json.dumps({"rendezvous_port": start_rendezvous(spec["address"], worlds)}) + "\n")
+        out.flush()
+    _start_tensorflow(spec["threads"])
+    meeting = json.loads(sys.stdin.readline())
+    join_world(
+        world,
+        host=host,
+        interface=spec["interface"],
+        rendezvous=(meeting["rendezvous_address"], meeting["rendezvous_port"]),
+        stall_seconds=spec["stall_seconds"],
+    )
+    return world
+
+
+def _start_tensorflow(threads: int) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _take_stdout() -> TextIO:
+    """Keeps stdout for the protocol, and sends what others print there to stderr."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""A run on disk: where its files lie, which configuration it belongs to, and whether it is finished.
+
+Needs neither TensorFlow nor Horovod, since the driver asks it before any rank starts.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from farandole.config import Config
+from farandole.core.commit import write_text
+from farandole.core.fingerprint import fingerprint
+from farandole.core.manifest import Manifest
+from farandole.errors import ConfigError, DataError
+
+# What may change between two starts of one run without changing what it computes.
+_OPERATIONAL = {"run_name", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints", "hang_seconds",
+                "reader_memory_bytes"}  # fmt: skip
+
+
+def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
+    """Everything that decides the weights at the end of a run, as plain values."""
+    train = config.train.model_dump(exclude=_OPERATIONAL)
+    evaluate = {"batch_size": config.evaluate.batch_size}
+    model = config.model.model_dump()
+    return {"model": model, "train": train, "evaluate": evaluate, "data": {"fingerprint": manifest.fingerprint()}}
+
+
+class RunDirectory:
+    """Paths of one run; making one touches nothing on disk."""
+
+    def __init__(self, config: Config, manifest: Manifest) -> None:
+        self.settings = run_settings(config, manifest)
+        self.fingerprint = fingerprint(self.settings)
+        self.name = config.train.run_name or f"{config.model.name}-{self.fingerprint[:8]}"
+        self.path = config.work / "runs" / self.name
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.config = self.path / "config.toml"
+        self.history = self.path / "metrics.jsonl"
+        self.receipts = self.path / "receipts.jsonl"
+        self.metrics = self.path / "metrics.json"
+        self.report = self.path / "report.html"
+        self.model = self.path / "model"
+        self._settings_file = self.path / "settings.json"
+
+    def is_finished(self) -> bool:
+        """Whether the run is complete under the same settings. metrics.json is the last file that a run writes.
+
+        Raises:
+            ConfigError: the directory belongs to other settings; says which.
+        """
+        self._check_settings()
+        return self.metrics.exists()
+
+    def prepare(self, config: Config) -> None:
+        """Makes the directory, or checks that the one there belongs to the same settings."""
+        self._check_settings()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        if not self._settings_file.exists():
+            write_text(self.config, tomli_w.dumps(config.model_dump()))
+            write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
+
+    def _check_settings(self) -> None:
+        try:
+            found = json.loads(self._settings_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise DataError(f"{self._settings_file} is not JSON: {error}; remove {self.path} and run again") from error
+        if found != self.settings:
+            raise ConfigError(
+                f"run {self.path} was made with other settings: {describe_difference(found, self.settings)}; "
+                f"choose another train.run_name, or remove that directory"
+            )
+
+
+def describe_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    """`train.learning_rate 0.001 -> 0.01, ...` for every value that differs between two nested tables."""
+    parts = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            nested = describe_difference(before, after, f"{prefix}{key}.")
+            parts += [nested] if nested else []
+        elif before != after:
+            parts.append(f"{prefix}{key} {before!r} -> {after!r}")
+    return ", ".join(parts)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """A .jsonl file as a list; a last line that a killed process left half written is dropped."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def keep_lines(path: Path, last_global_step: int) -> None:
+    """Cuts a .jsonl file back to what was written up to a step: a resumed run writes the rest again."""
+    kept = [line for line in read_lines(path) if line["global_step"] <= last_global_step]
+    if path.exists():
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Adds one line to a .jsonl file, in one write."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The resolved configuration of a run, as plain tables."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,70 @@
+"""A trained model on disk: the architecture by name and arguments, and weights. Loading runs no code from the file."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from farandole.config import Config
+from farandole.core.commit import write_text
+from farandole.core.manifest import ImageEntry, Manifest
+from farandole.errors import DataError
+from farandole.train.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
+from farandole.train.models import build_model
+
+WEIGHTS = "weights.safetensors"
+
+
+class SavedModel(BaseModel):
+    """model.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Literal[1] = 1
+    name: str
+    """A function of train/models.py."""
+    arguments: dict[str, Any]
+    precision: str
+    image: ImageEntry
+    class_names: list[str]
+    weights_sha256: str
+
+
+def save_model(directory: Path, model: Any, config: Config, manifest: Manifest) -> None:
+    """Writes weights, then model.json with their SHA-256."""
+    sha256 = save_weights(directory / WEIGHTS, variable_tensors(model.variables, "model"))
+    saved = SavedModel(
+        name=config.model.name,
+        arguments=config.model.arguments,
+        precision=config.train.precision,
+        image=manifest.image,
+        class_names=manifest.class_names,
+        weights_sha256=sha256,
+    )
+    write_text(directory / "model.json", json.dumps(saved.model_dump(mode="json"), indent=1) + "\n")
+
+
+def load_model(directory: Path) -> tuple[Any, SavedModel]:
+    """Builds the architecture with our code, and puts the checked weights in.
+
+    Raises:
+        DataError: model.json or the weights are missing, malformed or changed.
+    """
+    path = directory / "model.json"
+    try:
+        saved = SavedModel.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    tensors = load_weights(directory / WEIGHTS, saved.weights_sha256)
+    model = build_model(
+        saved.name,
+        saved.arguments,
+        image_shape=(saved.image.height, saved.image.width, saved.image.channels),
+        num_classes=len(saved.class_names),
+        seed=0,
+        precision=saved.precision,
+    )
+    assign_variables(model.variables, tensors, "model")
+    return model, saved

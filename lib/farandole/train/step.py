@@ -1,0 +1,91 @@
+"""One optimizer step over all ranks, as one TensorFlow graph."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from farandole.config import Train
+from farandole.core.manifest import ImageEntry
+from farandole.train.distributed import sum_tensors
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of one global batch, the same on every rank."""
+
+    loss_sum: float
+    """Weighted losses added up over the rows of the global batch."""
+    num_correct: int
+    is_finite: bool
+    """Whether the loss and every gradient are: if not, no rank applied anything."""
+
+
+class TrainStep:
+    """Gradients are summed over rows and divided by the rows of the global batch.
+
+    So a rank that holds one row more than another counts one row more: slices of any sizes are exact, and
+    2 ranks with 8 rows each compute what 1 rank computes with 16, up to the rounding of float32 additions.
+    """
+
+    def __init__(self, model: Any, train: Train, image: ImageEntry, class_weights: list[float]) -> None:
+        self.optimizer = make_optimizer(train)
+        self.optimizer.build(model.trainable_variables)
+        self._model = model
+        self._train = train
+        self._class_weights = tf.constant(class_weights, tf.float32)
+        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
+        scalar = tf.TensorSpec([], tf.float32)
+        labels = tf.TensorSpec([None], tf.int32)
+        self._graph = tf.function(self._compute, input_signature=[pixels, labels, scalar, scalar])
+
+    def __call__(self, images: Any, labels: Any, *, batch_rows: int, learning_rate: float) -> StepResult:
+        """Applies one step.
+
+        Args:
+            images: uint8 [n, height, width, channels], this rank's rows; n may be 0.
+            labels: int32 [n].
+            batch_rows: rows of the global batch, over all ranks.
+            learning_rate: of this step.
+        """
+        loss_sum, num_correct, finite = self._graph(images, labels, float(batch_rows), learning_rate)
+        return StepResult(float(loss_sum), int(num_correct), bool(finite))
+
+    def _losses(self, logits: Any, labels: Any) -> Any:
+        """Cross-entropy per row, float32 [n], weighted by class."""
+        smoothing = self._train.label_smoothing
+        if smoothing:
+            num_classes = logits.shape[-1]
+            targets = tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
+            losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+        else:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        return losses * tf.gather(self._class_weights, labels)
+
+    def _compute(self, images: Any, labels: Any, batch_rows: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self._model(images, training=True), tf.float32)
+            loss_sum = tf.reduce_sum(self._losses(logits, labels))
+            loss = loss_sum / batch_rows
+        gradients = tape.gradient(loss, variables)
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
+        *gradients, totals = sum_tensors([*gradients, tf.stack([loss_sum, correct])])
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
+        if self._train.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
+        if finite:  # the sums are the same on every rank, so all ranks take the same branch
+            self.optimizer.learning_rate.assign(learning_rate)
+            self.optimizer.apply(gradients, variables)
+        return totals[0], totals[1], finite
+
+
+def make_optimizer(train: Train) -> Any:
+    """The Keras optimizer that the config names; its learning rate is set anew at every step."""
+    if train.optimizer == "sgd":
+        decay = train.weight_decay or None
+        return keras.optimizers.SGD(train.learning_rate, momentum=train.momentum, nesterov=True, weight_decay=decay)
+    if train.optimizer == "adamw":
+        return keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay)
+    return keras.optimizers.Adam(train.learning_rate)
