@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from farandole.core.commit import write_text
 from farandole.core.manifest import Manifest
-from farandole.report import plots, tables
-from farandole.report.plots import Plot, curve, draw_curves, make_plot, printable
+from farandole.report import draw, tables
+from farandole.report.plots import Plot, image_uri, make_plot, printable
 
 MAX_ROWS = 24
 """Of a table that is open at once; the rest is folded away."""
@@ -108,10 +108,10 @@ def _context(report: RunReport) -> dict[str, Any]:
         "account": tables.account_input(report.manifest),
         "epochs": tables.account_epochs(report.receipts, report.manifest),
         "wrong_images": sorted(report.wrong_images, key=lambda wrong: -wrong.confidence),
-        "image_uri": plots.image_uri,
+        "image_uri": image_uri,
         "max_rows": MAX_ROWS,
-        "max_annotated": plots.MAX_ANNOTATED_CLASSES,
-        "max_named": plots.MAX_NAMED_CLASSES,
+        "max_annotated": draw.MAX_ANNOTATED_CLASSES,
+        "max_named": draw.MAX_NAMED_CLASSES,
     }
 
 
@@ -135,14 +135,17 @@ def epoch_ends(report: RunReport) -> list[float]:
 def _curves(
     report: RunReport, title: str, key: str, kinds: dict[str, str], note: str = "", *, percent: bool = False
 ) -> Figure:
-    lines = [curve(name, report.history, kind, key) for kind, name in kinds.items()]
+    lines = [draw.read_curve(name, report.history, kind, key) for kind, name in kinds.items()]
     lines = [line for line in lines if np.isfinite(line.values).any()]
     if not lines:
         return Figure(title, None, "Nothing was logged.")
+    if all(len(line.steps) == 1 for line in lines):
+        said = ", ".join(f"{line.name} {line.values[0]:.4g} at step {line.steps[0]:,.0f}" for line in lines)
+        return Figure(title, None, f"Too little was logged for a curve: {said}.")
     missing = [name for name in kinds.values() if name not in [line.name for line in lines]]
     said = ", ".join(f"{line.name} ends at {line.values[-1]:.4g}" for line in lines)
     plot = make_plot(
-        lambda theme: draw_curves(lines, epoch_ends(report), theme, percent=percent), f"{title} by step: {said}."
+        lambda theme: draw.curve_panel(lines, epoch_ends(report), theme, percent=percent), f"{title} by step: {said}."
     )
     return Figure(title, plot, note if not missing else f"There are no figures for {' and '.join(missing)}.")
 
@@ -170,7 +173,7 @@ def _data_wait(report: RunReport) -> Figure:
 def _confusion(confusion: np.ndarray, names: list[str]) -> Plot:
     right = int(np.trace(confusion))
     alt = f"Confusion matrix of {len(names)} classes: {right:,} of {int(confusion.sum()):,} images are on the diagonal."
-    return make_plot(lambda theme: plots.draw_confusion(confusion, names, theme), alt)
+    return make_plot(lambda theme: draw.confusion_matrix(confusion, names, theme), alt)
 
 
 def _balance(counts: list[tables.ClassCount]) -> Plot:
@@ -179,7 +182,7 @@ def _balance(counts: list[tables.ClassCount]) -> Plot:
     after = np.array([count.after for count in counts])
     exposure = None if counts[0].exposure is None else np.array([count.exposure for count in counts])
     alt = f"Rows per class in the train split: {after.min():,} to {after.max():,} after balancing."
-    return make_plot(lambda theme: plots.draw_balance(names, before, after, exposure, theme), alt)
+    return make_plot(lambda theme: draw.class_balance(names, before, after, exposure, theme), alt)
 
 
 def count(value: float | None) -> str:
@@ -201,7 +204,7 @@ def duration(seconds: float | None) -> str:
     """4.2 s, 3 min 12 s, 1 h 04 min."""
     if not _given(seconds):
         return "–"
-    if seconds < 60:  # type: ignore[operator]
+    if seconds < 59.95:  # type: ignore[operator]
         return f"{seconds:.1f}\u00a0s"
     minutes, rest = divmod(round(seconds), 60)  # type: ignore[arg-type]
     if minutes < 60:

@@ -81,8 +81,9 @@ def account_input(manifest: Manifest) -> Account:
 
 
 def account_epochs(receipts: Sequence[dict[str, Any]], manifest: Manifest) -> list[EpochAccount]:
-    """Planned against trained for each epoch, and the checksum of the ids against the manifest's."""
-    return [_account_epoch(receipt, manifest) for receipt in receipts]
+    """Planned against trained for each epoch, and the checksum of the ids against the manifest's; bad epochs first."""
+    accounts = [_account_epoch(receipt, manifest) for receipt in receipts]
+    return sorted(accounts, key=lambda account: not account.verdict)
 
 
 def _account_epoch(receipt: dict[str, Any], manifest: Manifest) -> EpochAccount:
