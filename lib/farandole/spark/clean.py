@@ -1,0 +1,199 @@
+"""The preprocess stage: raw records in, a clean data set out, every record kept, quarantined or deduplicated.
+
+1. The listing becomes a Parquet file with RECORDS_PER_PART records per row group. Row group N is part N from here to
+   the end, so the bytes that are written do not depend on how many executors there are.
+2. Task N decodes part N into staging/part-N, and notes what it rejects in staging/rejected-N.
+3. Spark finds equal pictures by their digests, over a few columns without the images.
+4. Task N writes what is kept of part N into its splits, and what is not into quarantine and deduplicated.
+5. The manifest, last.
+"""
+
+import math
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
+
+from farandole import __version__
+from farandole.config import Config
+from farandole.core.commit import new_directory, write_text
+from farandole.core.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.schema import SPLITS
+from farandole.errors import DataError
+from farandole.spark.clean_parts import PartCounts, SplitCounts, stage_part, write_part
+from farandole.spark.ingest import LISTING
+from farandole.spark.tasks import run_tasks
+
+RECORDS_PER_PART = 2048
+"""Input records of one task. Fixed: the output's file boundaries follow from it."""
+
+_COMPARED = "part INT, image_id STRING, source STRING, split INT, label INT, digest BINARY"
+_VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
+
+
+def preprocess(
+    spark: SparkSession, config: Config, listing: pa.Table, *, config_fingerprint: str, parent_fingerprint: str
+) -> Manifest:
+    """Writes config.work/clean from a listing of `ingest.list_records`, in one step, and returns its manifest.
+
+    The same listing and files give the same bytes, for any number of executors. Of pictures that are equal after
+    resizing one is kept: of the test split before val before the rest, then the smallest image_id. Equal pictures
+    under different labels are all rejected.
+
+    Args:
+        spark: whose executors see the source and config.work under the same paths as this process.
+        config: sections paths, data, image and split are used.
+        listing: schema LISTING.
+        config_fingerprint: of those sections; goes into the manifest.
+        parent_fingerprint: of the listing; goes into the manifest.
+
+    Raises:
+        DataError: no usable rows, fewer than two classes, an empty train split, or a class that is in val or test but
+            not in train.
+        ConflictError: another process is writing the same directory.
+        ResourceError: the disk is full.
+    """
+    class_names = sorted(set(listing["class_name"].drop_null().to_pylist()))
+    given = frozenset(listing["split"].drop_null().to_pylist())
+    num_parts = math.ceil(listing.num_rows / RECORDS_PER_PART)
+    with new_directory(config.work / "clean") as directory:
+        staging = directory / "staging"
+        staging.mkdir()
+        pq.write_table(listing.cast(LISTING), staging / "listing.parquet", row_group_size=RECORDS_PER_PART)
+        run_tasks(spark, "preprocess: decode", num_parts, lambda part: stage_part(config, class_names, staging, part))
+        rows = spark.read.schema(_COMPARED).parquet(_uri(staging / "parts", is_pattern=True))
+        find_dropped(rows).repartition("part").write.partitionBy("part").parquet(_uri(staging / "dropped"))
+        counts = run_tasks(
+            spark, "preprocess: write", num_parts, lambda part: write_part(config, class_names, given, directory, part)
+        )
+        manifest = _manifest(config, class_names, counts, listing.num_rows, config_fingerprint, parent_fingerprint)
+        check_splits(manifest)
+        shutil.rmtree(staging)
+        write_text(directory / FILE_NAME, manifest.to_json())
+    return manifest
+
+
+def find_dropped(rows: DataFrame) -> DataFrame:
+    """The rows that are not kept because another one shows the same picture.
+
+    Args:
+        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest.
+
+    Returns:
+        part, image_id, source, kept_image_id, and labels: the distinct labels of that picture in ascending order.
+        With one label, a row for every member of the group but the one that is kept; with more, for every member.
+    """
+    # Grouping and joining, instead of a window, combines before the shuffle and holds no group in one task's memory.
+    preference = F.when(F.col("split") == _TEST, 0).when(F.col("split") == _VAL, 1).otherwise(2)
+    groups = (
+        rows.groupBy("digest")
+        .agg(
+            F.count("*").alias("num_rows"),
+            F.min(F.struct(preference.alias("preference"), "image_id")).alias("kept"),
+            F.sort_array(F.collect_set("label")).alias("labels"),
+        )
+        .where("num_rows > 1")
+        .select("digest", F.col("kept.image_id").alias("kept_image_id"), "labels")
+    )
+    return (
+        rows.join(groups, "digest")
+        .where((F.size("labels") > 1) | (F.col("image_id") != F.col("kept_image_id")))
+        .select("part", "image_id", "source", "kept_image_id", "labels")
+    )
+
+
+def check_splits(manifest: Manifest) -> None:
+    """Refuses a data set that nothing can be trained on.
+
+    Raises:
+        DataError: no rows, fewer than two classes, an empty train split, or a class in val or test but not in train.
+    """
+    counts = {split: np.array(list(entry.class_counts.values())) for split, entry in manifest.splits.items()}
+    total = np.sum(list(counts.values()), axis=0)
+    lost = ", ".join(f"{number} {reason}" for reason, number in manifest.quarantine.items())
+    if not total.sum():
+        raise DataError(f"none of {manifest.input_rows} records is usable: {lost}; check data.path and [image]")
+    present = [name for name, number in zip(manifest.class_names, total, strict=True) if number]
+    if len(present) < 2:
+        raise DataError(
+            f"only one class has usable images: {present[0]!r} with {total.sum()}, "
+            f"out of {manifest.input_rows} records{f' ({lost})' if lost else ''}; training needs two or more"
+        )
+    if not counts["train"].sum():
+        raise DataError(
+            f"the train split is empty: {counts['val'].sum()} rows in val and {counts['test'].sum()} in test; "
+            f"add images, or lower split.val_fraction and split.test_fraction"
+        )
+    untrained = [
+        f"{name!r} ({counts['val'][label]} in val, {counts['test'][label]} in test)"
+        for label, name in enumerate(manifest.class_names)
+        if total[label] and not counts["train"][label]
+    ]
+    if untrained:
+        raise DataError(
+            f"{len(untrained)} classes have rows in val or test but none in train: {', '.join(untrained[:5])}; "
+            f"add train images, remove the classes, or change split.seed"
+        )
+
+
+def _uri(path: Path, *, is_pattern: bool = False) -> str:
+    """The path for Spark, which otherwise means the cluster's default file system; when reading, it is a glob to it."""
+    return "file://" + (re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)) if is_pattern else str(path))
+
+
+def _manifest(
+    config: Config,
+    class_names: list[str],
+    parts: list[PartCounts],
+    input_rows: int,
+    config_fingerprint: str,
+    parent_fingerprint: str,
+) -> Manifest:
+    quarantine = sum((Counter(part.quarantine) for part in parts), Counter())
+    rules = config.image
+    return Manifest(
+        stage="preprocess",
+        created_by=f"farandole {__version__}",
+        config_fingerprint=config_fingerprint,
+        parent_fingerprint=parent_fingerprint,
+        image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
+        class_names=class_names,
+        splits={split: _split_entry(_of_split(parts, split), class_names) for split in SPLITS},
+        stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
+        quarantine=dict(sorted(quarantine.items())),
+        input_rows=input_rows,
+        deduplicated_rows=sum(part.num_deduplicated for part in parts),
+    )
+
+
+def _of_split(parts: list[PartCounts], split: str) -> list[SplitCounts]:
+    return [part.splits[split] for part in parts if split in part.splits]
+
+
+def _split_entry(counts: list[SplitCounts], class_names: list[str]) -> SplitEntry:
+    class_counts = [sum(numbers) for numbers in zip(*(part.class_counts for part in counts), strict=True)]
+    return SplitEntry(
+        num_rows=sum(part.file.num_rows for part in counts),
+        class_counts=dict(zip(class_names, class_counts or [0] * len(class_names), strict=True)),
+        id_checksum=f"{sum(part.id_checksum for part in counts) % 2**64:016x}",
+        files=[part.file for part in counts],
+    )
+
+
+def _stats(train: list[SplitCounts], pixels_per_image: int, num_channels: int) -> Stats:
+    """Mean and standard deviation from exact sums, in integers up to one last division: n * sum(x*x) - sum(x)**2."""
+    n = sum(part.file.num_rows for part in train) * pixels_per_image
+    if n == 0:  # refused by check_splits, which has the numbers
+        return Stats(mean=[0.0] * num_channels, std=[0.0] * num_channels)
+    sums = [sum(part.sums[channel] for part in train) for channel in range(num_channels)]
+    squares = [sum(part.squares[channel] for part in train) for channel in range(num_channels)]
+    return Stats(
+        mean=[total / n for total in sums],
+        std=[math.sqrt(n * square - total * total) / n for total, square in zip(sums, squares, strict=True)],
+    )
