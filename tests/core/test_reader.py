@@ -1,0 +1,132 @@
+"""What the reader delivers is what the plan names, row for row; damage is an error that names the file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from balanced_data import write_balanced
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from farandole.core.epoch_plan import plan_epoch, slice_for
+from farandole.core.manifest import ImageEntry
+from farandole.core.reader import SplitFiles, check_memory, decode_jpeg, read_rows, read_slice
+from farandole.errors import DataError, ResourceError
+
+ROW_GROUPS = [[7, 8], [8, 7, 7], [9]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("balanced")
+    return root, write_balanced(root, train=ROW_GROUPS, val=11)
+
+
+@given(batch=st.integers(1, 60), world_size=st.integers(1, 5), epoch=st.integers(0, 3), part=st.floats(0, 0.99))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_batches_hold_the_planned_rows_from_any_step(data, batch, world_size, epoch, part):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    plan = plan_epoch(manifest, epoch=epoch, seed=1, global_batch_size=batch)
+    start = int(part * plan.num_steps)
+    for rank in range(world_size):
+        own = slice_for(plan, rank, world_size)
+        found = list(read_slice(files, own, start_step=start))
+        assert len(found) == plan.num_steps - start
+        for step, got in enumerate(found, start):
+            groups, indices = own.rows(step)
+            assert sorted(got.rows.tolist()) == sorted((files.starts[groups] + indices).tolist())
+
+
+def test_pixels_labels_and_ids_belong_together(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    table = pa.concat_tables([pq.read_table(path) for path in files.paths])
+    plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10)
+    for batch in read_slice(files, slice_for(plan, 0, 1)):
+        for i, row in enumerate(batch.rows.tolist()):
+            assert batch.images[i].tobytes() == table["image"][row].as_py()
+            assert batch.labels[i] == table["label"][row].as_py()
+
+
+def test_read_rows_is_the_split_in_order(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    batches = list(read_rows(files, 3, 40, 16))
+    assert [len(batch) for batch in batches] == [16, 16, 5]
+    assert np.concatenate([batch.rows for batch in batches]).tolist() == list(range(3, 40))
+    assert list(read_rows(files, 5, 5, 16)) == []
+
+
+def test_flipped_bit_is_found_and_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[40]])
+    path = tmp_path / manifest.splits["train"].files[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1  # in the pixels
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"part-00000.parquet has SHA-256 \w+, the manifest says \w+; the file is damaged"):
+        SplitFiles(tmp_path, manifest, "train").read_table(0)
+
+
+def test_missing_and_truncated_files_are_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [5]])
+    first, second = (tmp_path / entry.path for entry in manifest.splits["train"].files)
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:50])
+    files = SplitFiles(tmp_path, manifest, "train")
+    with pytest.raises(DataError, match=r"part-00000.parquet is listed in the manifest but does not exist"):
+        files.read_table(0)
+    with pytest.raises(DataError, match=r"part-00001.parquet has SHA-256"):
+        files.read_table(1)
+
+
+def test_another_file_in_its_place_is_found(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [5]])
+    split = manifest.splits["train"]
+    swapped = split.model_copy(update={"files": split.files[::-1]})  # as a manifest that was edited by hand would
+    other = manifest.model_copy(update={"splits": {**manifest.splits, "train": swapped}})
+    files = SplitFiles(tmp_path, other, "train")
+    with pytest.raises(DataError, match=r"part-00001.parquet, row group 0 does not hold rows 0 to 4 of its split"):
+        files.decode(files.read_table(0), 0)
+    regrouped = split.model_copy(update={"files": [split.files[0].model_copy(update={"row_groups": [2, 3]})]})
+    other = manifest.model_copy(update={"splits": {**manifest.splits, "train": regrouped}})
+    with pytest.raises(DataError, match=r"has row groups of \[5\] rows, the manifest says \[2, 3\]"):
+        SplitFiles(tmp_path, other, "train").read_table(0)
+
+
+def test_wrong_image_size_and_label_are_refused(data):
+    root, manifest = data
+    larger = manifest.model_copy(update={"image": ImageEntry(height=9, width=8, channels=1, encoding="raw")})
+    files = SplitFiles(root, larger, "train")
+    with pytest.raises(DataError, match=r"images of \[64\] bytes; expected 72"):
+        files.decode(files.read_table(0), 0)
+    fewer = manifest.model_copy(update={"class_names": ["ant"]})
+    files = SplitFiles(root, fewer, "train")
+    with pytest.raises(DataError, match=r"labels from 0 to 2; expected 0 to 0"):
+        files.decode(files.read_table(0), 0)
+
+
+def test_jpeg_images_are_decoded_and_checked(tmp_path):
+    picture = tmp_path / "a.jpg"
+    Image.new("RGB", (4, 3), (200, 10, 10)).save(picture)
+    pixels = decode_jpeg(picture.read_bytes(), ImageEntry(height=3, width=4, channels=3, encoding="jpeg"))
+    assert pixels.shape == (3, 4, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels[0, 0, 0] > 180
+    with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(3, 4, 1\)"):
+        decode_jpeg(picture.read_bytes(), ImageEntry(height=3, width=4, channels=1, encoding="jpeg"))
+    with pytest.raises(DataError, match="no readable JPEG"):
+        decode_jpeg(b"text", ImageEntry(height=3, width=4, channels=3, encoding="jpeg"))
+
+
+def test_memory_limit_names_both_numbers_and_the_key(data):
+    _, manifest = data
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=8), 0, 1)
+    needed = check_memory(manifest, own, 10**9)
+    with pytest.raises(ResourceError, match=rf"needs {needed} bytes .*reader_memory_bytes is {needed - 1}"):
+        check_memory(manifest, own, needed - 1)
+    halved = replace(own, world_size=2)
+    assert check_memory(manifest, halved, 10**9) <= needed
