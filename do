@@ -27,7 +27,7 @@ sys.exit(not ((3, 11) <= sys.version_info < (3, 13) and os.path.exists(header)))
 }
 
 find_python() {
-    for python in python3 python3.12 python3.11 /usr/bin/python3; do
+    for python in python3 python3.12 python3.11; do
         if fits "$python"; then echo "$python" && return; fi
     done
 }
@@ -39,7 +39,6 @@ other_python() { # a python3 that does not fit in any case; then uv fetches one
 list_missing() { # names of Debian packages
     has g++ || echo g++
     has make || echo make
-    has ps || echo procps # Spark's scripts call it
     find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -n "$(find_python)" ] || other_python || echo python3-dev
     has java || apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep . ||

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import shutil
@@ -191,5 +192,7 @@ def _leave_interrupts_to_python() -> None:
     # call, which breaks the connection: KeyboardInterrupt alone will do, as the end of the job cancels all its tasks.
     signals = SparkContext._jvm.sun.misc
     signals.Signal.handle(signals.Signal("INT"), signals.SignalHandler.SIG_IGN)
+    # py4j logs the interrupt, with its stack, to the root logger.
+    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,158 @@
+"""The rules of the house, checked on the syntax tree: who imports whom (lazily too), what is never called, sizes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Level -> the levels that it may import. A level is a folder of lib/farandole; "base" is the files beside them.
+ALLOWED = {
+    "base": {"base"},
+    "core": {"base", "core"},
+    "spark": {"base", "core", "spark"},
+    "train": {"base", "core", "train"},
+    "report": {"base", "core", "report"},
+    "jobs": {"base", "core", "spark", "train", "report"},
+}
+HEAVY = {"pyspark", "tensorflow", "keras", "horovod", "petastorm"}
+FRAMEWORKS = {"spark": {"pyspark"}, "train": {"tensorflow", "keras", "petastorm"}}
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_FUNCTIONS = {"load_model", "read_pickle", "to_pickle"}
+VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
+MAX_LINES = 300
+
+
+def violations(root: Path) -> list[str]:
+    """What breaks a rule in root/lib and root/jobs, one `path:line: rule` each."""
+    found = []
+    for path in sorted([*root.glob("lib/**/*.py"), *root.glob("jobs/**/*.py")]):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text, str(path))
+        level = _level(path.relative_to(root))
+        problems = [*_size_and_name(path, text), *_imports(tree, level, path.relative_to(root)), *_unsafe(tree)]
+        found += [f"{path.relative_to(root)}:{line}: {rule}" for line, rule in problems]
+    return found
+
+
+def _level(path: Path) -> str:
+    inside = path.parts[2:]  # of lib/farandole
+    return "jobs" if path.parts[0] == "jobs" else inside[0] if len(inside) > 1 else "base"
+
+
+def _size_and_name(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    if text.count("\n") > MAX_LINES:
+        yield MAX_LINES, f"the file has {text.count(chr(10))} lines, more than {MAX_LINES}; split it by what it holds"
+    if VAGUE_NAMES & {path.stem, path.parent.name}:
+        yield 1, "a module is named by what it holds"
+
+
+def _imports(tree: ast.AST, level: str, path: Path) -> Iterator[tuple[int, str]]:
+    for line, name in imported_modules(tree, path):
+        package, _, rest = name.partition(".")
+        if package == "farandole":
+            folder = rest.partition(".")[0]
+            target = folder if folder in ALLOWED else "base"
+            if target not in ALLOWED[level]:
+                yield line, f"{level} imports {name}; it may import {', '.join(sorted(ALLOWED[level]))}"
+        elif package == "horovod" and path.name != "distributed.py":
+            yield line, "only train/distributed.py imports horovod"
+        elif package in HEAVY - FRAMEWORKS.get(level, set()) and level != "jobs" and package != "horovod":
+            yield line, f"{level} imports {package}"
+        if UNSAFE_MODULES & set(name.split(".")):
+            yield line, f"{name} runs code from bytes"
+
+
+def imported_modules(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of every import at any depth, of relative ones and import_module("...") too."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=0):
+                # `from farandole import spark` imports a module, `from numpy import array` does not: both are named.
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=depth):
+                parent = path.parts[1:-depth]
+                yield from ((node.lineno, ".".join([*parent, *filter(None, [module]), a.name])) for a in names)
+            case ast.Call(func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__")):
+                yield from ((node.lineno, arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def _unsafe(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="eval" | "exec" as name)):
+                yield node.lineno, f"{name} runs code from bytes"
+            case ast.Attribute(attr=name) if name in UNSAFE_FUNCTIONS:
+                yield node.lineno, f"{name} runs code from bytes"
+            case ast.ImportFrom(module=str(module), names=names) if not module.startswith("farandole"):
+                yield from (
+                    (node.lineno, f"{a.name} runs code from bytes") for a in names if a.name in UNSAFE_FUNCTIONS
+                )
+            case ast.keyword(arg="allow_pickle", value=value):
+                if not (isinstance(value, ast.Constant) and value.value is False):
+                    yield value.lineno, "allow_pickle runs code from bytes"
+
+
+def test_this_repository_keeps_the_rules() -> None:
+    assert violations(ROOT) == []
+    assert len([*ROOT.glob("lib/farandole/**/*.py")]) > 10  # it did look at something
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "rule"),
+    [
+        ("lib/farandole/core/a.py", "import pyspark.sql", "core imports pyspark"),
+        ("lib/farandole/core/a.py", "def f():\n    from keras import layers", "core imports keras"),
+        ("lib/farandole/core/a.py", "from farandole.spark.session import x", "core imports farandole.spark.session.x"),
+        ("lib/farandole/spark/a.py", "from farandole.train import loop", "spark imports farandole.train.loop"),
+        ("lib/farandole/spark/a.py", "from farandole import train", "spark imports farandole.train"),
+        ("lib/farandole/spark/a.py", "from ..train import loop", "spark imports farandole.train.loop"),
+        ("lib/farandole/spark/a.py", "import tensorflow as tf", "spark imports tensorflow"),
+        ("lib/farandole/spark/a.py", "import_module('farandole.train.loop')", "spark imports farandole.train.loop"),
+        ("lib/farandole/train/a.py", "import farandole.spark.launch", "train imports farandole.spark.launch"),
+        ("lib/farandole/train/a.py", "import pyspark", "train imports pyspark"),
+        ("lib/farandole/train/a.py", "import horovod.tensorflow as hvd", "only train/distributed.py imports horovod"),
+        ("jobs/a.py", "import horovod", "only train/distributed.py imports horovod"),
+        ("lib/farandole/report/a.py", "from farandole.train import loop", "report imports farandole.train.loop"),
+        ("lib/farandole/cli.py", "from farandole.core import schema", "base imports farandole.core.schema"),
+        ("lib/farandole/core/utils.py", "", "a module is named by what it holds"),
+        ("lib/farandole/common/a.py", "", "a module is named by what it holds"),
+        ("jobs/a.py", "x = 1\n" * 301, "the file has 301 lines"),
+        ("jobs/a.py", "import pickle", "pickle runs code"),
+        ("lib/farandole/spark/a.py", "from pyspark import cloudpickle", "pyspark.cloudpickle runs code"),
+        ("jobs/a.py", "eval('1')", "eval runs code"),
+        ("jobs/a.py", "exec('1')", "exec runs code"),
+        ("lib/farandole/train/a.py", "keras.models.load_model(path)", "load_model runs code"),
+        ("lib/farandole/train/a.py", "from keras.models import load_model", "load_model runs code"),
+        ("lib/farandole/core/a.py", "np.load(path, allow_pickle=True)", "allow_pickle runs code"),
+    ],
+)
+def test_a_planted_file_breaks_its_rule(tmp_path: Path, file: str, code: str, rule: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    found = violations(tmp_path)
+    assert len(found) == 1
+    assert found[0].startswith(file + ":")
+    assert rule in found[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("lib/farandole/train/distributed.py", "import horovod.tensorflow as hvd"),
+        ("lib/farandole/spark/a.py", "import pyspark\nfrom farandole.core import schema\nfrom . import session"),
+        ("lib/farandole/core/a.py", "import re\nre.compile('eval')\nnp.load(path, allow_pickle=False)\nmodel.eval()"),
+        ("lib/farandole/train/a.py", "from farandole.train.saved_model import load_model\nload_model(path)"),
+        ("jobs/a.py", "from farandole.train import loop\nfrom farandole.spark import launch"),
+    ],
+)
+def test_what_is_allowed_passes(tmp_path: Path, file: str, code: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert violations(tmp_path) == []

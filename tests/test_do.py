@@ -1,0 +1,116 @@
+"""./do without a network: its verbs, what runs once all is installed, what it says when something is missing."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("sh", "dirname", "cat", "cksum", "sed", "tr", "id", "env", "grep", "sort")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with nothing installed, on a machine that has neither apt nor Java nor Python."""
+    shutil.copy(ROOT / "do", tmp_path / "do")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    return tmp_path
+
+
+def install(clone: Path, *, java: str = "17.0.15") -> None:
+    """As ./do leaves it, with programs that only print how they were called."""
+    programs = clone / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("ruff", "mypy", "pytest", "spark-submit"):
+        script(programs / name, f'echo {name} "$@"')
+    script(clone / "bin" / "java", f"echo 'openjdk version \"{java}\" 2025-04-15' >&2")
+    stamp = subprocess.run(
+        ["cksum"], stdin=(clone / "pyproject.toml").open(), capture_output=True, text=True, check=True
+    )
+    (clone / ".venv" / "installed").write_text(stamp.stdout)
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def do(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [clone / "do", *arguments],
+        env={"PATH": str(clone / "bin")} | environment,
+        cwd=os.sep,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_alone_it_lists_its_verbs(clone: Path) -> None:
+    done = do(clone)
+    assert done.returncode == 0
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "lint", "fmt"]
+
+
+def test_an_unknown_verb_is_a_usage_error(clone: Path) -> None:
+    done = do(clone, "tarin")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error[2]: ./do has no verb 'tarin'; its verbs are above"
+
+
+def test_once_installed_it_goes_straight_to_the_program(clone: Path) -> None:
+    install(clone)
+    assert do(clone, "test", "-k", "a b").stdout == "pytest -k a b\n"
+    assert do(clone, "train", "--set", "train.epochs=3").stdout == "spark-submit jobs/train.py --set train.epochs=3\n"
+    assert do(clone, "test").stdout.splitlines() == ["ruff check", "ruff format --check", "mypy", "pytest"]
+    assert do(clone, "lint").stdout.splitlines() == ["ruff check", "ruff format --check", "mypy"]
+
+
+def test_a_failing_check_fails_the_tests(clone: Path) -> None:
+    install(clone)
+    script(clone / ".venv" / "bin" / "mypy", "exit 7")
+    done = do(clone, "test")
+    assert done.returncode == 7
+    assert "pytest" not in done.stdout
+
+
+def test_our_spark_logging_gives_way_to_a_spark_of_the_users_own(clone: Path) -> None:
+    install(clone)
+    script(clone / ".venv" / "bin" / "spark-submit", 'echo "${SPARK_CONF_DIR-none}"')
+    assert do(clone, "train").stdout == f"{clone}/conf/spark\n"
+    assert do(clone, "train", SPARK_HOME="/opt/spark").stdout == "none\n"
+    assert do(clone, "train", SPARK_CONF_DIR="/etc/spark").stdout == "/etc/spark\n"
+
+
+def test_without_apt_one_line_names_what_is_missing(clone: Path) -> None:
+    done = do(clone, "test")
+    assert done.returncode == 4
+    assert done.stderr == (
+        "error[4]: missing here: g++ make python3-venv python3-dev openjdk-17-jre-headless "
+        "(names as in Debian); install them, then run ./do again\n"
+    )
+
+
+def test_other_dependencies_than_those_installed_are_installed_first(clone: Path) -> None:
+    install(clone)
+    with (clone / "pyproject.toml").open("a") as file:
+        file.write("# another\n")
+    done = do(clone, "test")
+    assert done.returncode == 4  # it set out to install, which cannot be done here
+    assert "missing here: g++ make" in done.stderr
+
+
+@pytest.mark.parametrize(("version", "found"), [("11.0.2", "11"), ("1.8.0_402", "1"), ("25", "25")])
+def test_a_java_that_spark_cannot_use_is_named(clone: Path, version: str, found: str) -> None:
+    install(clone, java=version)
+    done = do(clone, "train")
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error[4]: Spark 4.0 needs Java 17 to 21, found {found}; "
+        "install openjdk-17-jre-headless, or point JAVA_HOME to one\n"
+    )
