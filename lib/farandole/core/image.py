@@ -16,8 +16,8 @@ The rules, in the order in which they are applied:
 8.  Float gray: values of 0 to 1 are scaled to 0 to 255; where any is above 1, they are taken as 0 to 255 already.
     NaN and Inf are `nan_pixels`; other values below 0 or above 255 are `undecodable`.
 9.  Transparency (an alpha channel, or a transparent palette entry or colour) is composed over white.
-10. Palette, 1-bit, CMYK (with Adobe's inverted kind), YCbCr and HSV become RGB by Pillow's formulas; colour profiles
-    are ignored. Modes without a formula, such as LAB, are `wrong_channels`.
+10. Palette, 1-bit, CMYK (with Adobe's inverted kind), YCbCr, HSV and LAB become RGB by Pillow's formulas; colour
+    profiles are ignored.
 11. image.channels = 3 repeats a gray picture three times; 1 takes ITU-R 601-2 luma of a colour picture.
 12. image.resize: bilinear with anti-aliasing. A picture that has the target's size already is not touched.
 13. `blank`: one colour all over after the resize, that is, as a model would see it; the border of "pad" is not counted.
@@ -41,7 +41,13 @@ from farandole.core.quality import RejectedError, check_not_blank, check_num_byt
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What may be opened. Pillow knows some forty more, old and rarely fuzzed."""
 
-_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_SIGNATURES = {  # first bytes -> format, and the last bytes of a whole file where the format has an end mark
+    b"\xff\xd8\xff": ("JPEG", b"\xff\xd9"),
+    b"\x89PNG\r\n\x1a\n": ("PNG", b"IEND\xaeB`\x82"),
+    b"GIF8": ("GIF", b";"),
+    b"II*\0": ("TIFF", b""),
+    b"MM\0*": ("TIFF", b""),
+}
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,10 +152,7 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     mode = "RGB" if channels == 3 else "L"
-    try:
-        return image if image.mode == mode else image.convert(mode)
-    except ValueError as error:
-        raise RejectedError("wrong_channels", f"mode {image.mode}: {error}") from error
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_uint8(array: np.ndarray) -> np.ndarray:
@@ -207,15 +210,22 @@ def _picture(pixels: np.ndarray) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> RejectedError:
-    for signature, name in _SIGNATURES.items():
+    for signature, (name, _) in _SIGNATURES.items():
         if data.startswith(signature):
-            return RejectedError("undecodable", f"starts like a {name} file, but its header cannot be read")
+            reason = "truncated" if _lacks_end(data) else "undecodable"
+            return RejectedError(reason, f"starts like a {name} file, but its header cannot be read")
     return RejectedError("not_an_image", f"starts with {data[:16]!r}; allowed are {', '.join(FORMATS)}")
 
 
 def _undecodable(data: bytes, error: Exception) -> RejectedError:
     text = re.sub(r" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")  # addresses differ from run to run
-    # WebP's decoder does not say what it lacks, but its container says how long it is.
-    short_webp = data[:4] == b"RIFF" and len(data) < int.from_bytes(data[4:8], "little") + 8
-    ends_early = short_webp or isinstance(error, EOFError) or "truncated" in str(error).lower()
+    ends_early = isinstance(error, EOFError) or "truncated" in str(error).lower() or _lacks_end(data)
     return RejectedError("truncated" if ends_early else "undecodable", text)
+
+
+def _lacks_end(data: bytes) -> bool:
+    """Whether a file that failed to decode stops before its own end; not every decoder's message says so."""
+    if data.startswith(b"RIFF"):  # WEBP's container says how long it is
+        return len(data) < int.from_bytes(data[4:8], "little") + 8
+    ends = (end for signature, (_, end) in _SIGNATURES.items() if data.startswith(signature))
+    return any(not data.rstrip(b"\0").endswith(end) for end in ends)
