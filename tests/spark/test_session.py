@@ -1,0 +1,154 @@
+"""The session's manners, seen from outside: what spark-submit leaves on stdout and stderr, and with which exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from farandole.errors import ConfigError, ResourceError
+from farandole.spark.session import check_java, num_slots, read_properties
+
+ROOT = Path(__file__).parents[2]
+LOCAL_CONF = ROOT / "conf" / "spark" / "local.conf"
+
+EARLY = """
+import sys
+from farandole.spark.session import own_stderr, quiet_jvm
+own_stderr()
+print("a result")
+quiet_jvm()
+print("error[2]: unknown key 'ä'", file=sys.stderr)
+sys.exit(2)
+"""
+
+LATE = f"""
+import sys
+from pathlib import Path
+from farandole.spark.session import own_stderr, quiet_jvm, start_session
+own_stderr()
+spark = start_session("late", Path({str(LOCAL_CONF)!r}))
+print(spark.conf.get("spark.ui.enabled"), spark.conf.get("spark.driver.host"), spark.conf.get("spark.executor.cores"))
+try:
+    spark.sparkContext.parallelize([0], 1).map(lambda number: 1 / number).collect()
+except Exception as error:
+    quiet_jvm()
+    print("error[4]:", "ZeroDivisionError" in str(error), file=sys.stderr)
+    sys.exit(4)
+"""
+
+
+def submit(tmp_path: Path, program: str, *arguments: str, stderr: int) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    programs = Path(sys.executable).parent
+    names = {"PYSPARK_PYTHON", "SPARK_LOCAL_IP", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "SPARK_CONF_DIR"}
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    return subprocess.run(
+        [programs / "spark-submit", *arguments, path],
+        env=environment | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+def test_an_early_error_is_the_last_line_on_a_pipe(tmp_path: Path) -> None:
+    done = submit(tmp_path, EARLY, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "a result\n")
+    assert done.stderr.endswith("\nerror[2]: unknown key 'ä'\n")
+
+
+def test_an_early_error_is_the_last_line_in_a_file_that_others_write_as_well(tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as file:
+        file.write("before\n")
+        file.flush()
+        done = submit(tmp_path, EARLY, stderr=file.fileno())
+        os.write(file.fileno(), b"after\n")  # at the position that spark-submit left
+    assert (done.returncode, done.stdout) == (2, "a result\n")
+    written = (tmp_path / "stderr").read_text(encoding="utf-8")
+    assert written.startswith("before\n")
+    assert written.endswith("\nerror[2]: unknown key 'ä'\nafter\n")
+
+
+def test_joined_output_stays_in_order(tmp_path: Path) -> None:
+    done = submit(
+        tmp_path,
+        EARLY.replace("own_stderr()\nprint", "own_stderr()\nsys.stdout.reconfigure(line_buffering=True)\nprint"),
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 2
+    assert done.stdout.endswith("\na result\nerror[2]: unknown key 'ä'\n")
+
+
+def test_a_failed_task_leaves_no_stack_and_local_properties_hold_below_the_command_line(tmp_path: Path) -> None:
+    done = submit(
+        tmp_path,
+        LATE,
+        "--conf",
+        "spark.driver.host=localhost",
+        "--conf",
+        "spark.executor.cores=3",
+        stderr=subprocess.PIPE,
+    )
+    assert (done.returncode, done.stdout) == (4, "false localhost 3\n")
+    assert done.stderr.endswith("\nerror[4]: True\n")
+    assert "Traceback" not in done.stderr
+    assert "\tat org.apache" not in done.stderr
+
+
+def test_slots_are_counted_without_waiting_in_local_mode(spark: SparkSession) -> None:
+    assert num_slots(spark, wanted=3, wait_seconds=1e9) == 2
+
+
+def test_every_line_of_our_properties_is_read() -> None:
+    assert read_properties(LOCAL_CONF)["spark.driver.bindAddress"] == "127.0.0.1"
+
+
+def test_properties_take_blanks_or_an_equals_sign(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("# comment\n\nspark.a   1 2\nspark.b=x=y\n spark.c = -Da=b\n")
+    assert read_properties(path) == {"spark.a": "1 2", "spark.b": "x=y", "spark.c": "-Da=b"}
+
+
+def test_a_property_without_a_value_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("spark.a\n")
+    with pytest.raises(ConfigError, match=r"a.conf' expects `property value` on each line, received 'spark.a'"):
+        read_properties(path)
+
+
+def test_missing_properties_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"cannot read Spark properties '.*no.conf': No such file or directory; restore"
+    ):
+        read_properties(tmp_path / "no.conf")
+
+
+@pytest.mark.parametrize(("printed", "found"), [("11.0.2", "11"), ("1.8.0_402", "1"), ("25", "25")])
+def test_a_java_that_spark_cannot_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, found: str
+) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{printed}\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ResourceError, match=rf"^Spark 4.0 needs Java 17 to 21, found {found}; install openjdk-17-jre"):
+        check_java()
+
+
+def test_no_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ResourceError, match=r"^Spark 4.0 needs Java 17 to 21, found none; install openjdk-17-jre-headless"
+    ):
+        check_java()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ResourceError, match="found none"):
+        check_java()
