@@ -1,0 +1,54 @@
+"""Rows -> files and row groups of equal size: every difference that remains is one row."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+TARGET_FILE_BYTES = 64 * 1024 * 1024
+
+
+def num_files_for_bytes(num_rows: int, num_bytes: int, requested: int) -> int:
+    """Files of the train split: as requested, or where that is 0 as many as hold about 64 MB each.
+
+    At least one file, unless there are no rows, and never more files than rows.
+    """
+    wanted = requested or -(-num_bytes // TARGET_FILE_BYTES)
+    return min(max(wanted, 1), num_rows)
+
+
+def num_files_like(num_rows: int, train_rows: int, train_files: int) -> int:
+    """Files of val or test, so that their files hold about as many rows as those of train (within a factor of 2)."""
+    wanted = (2 * num_rows * train_files + train_rows) // (2 * train_rows)  # rounded to the nearest
+    return min(max(wanted, 1), num_rows)
+
+
+def deal_classes(class_counts: Sequence[int] | np.ndarray, num_files: int) -> np.ndarray:
+    """Rows of each class in each file, int64 [num_classes, num_files].
+
+    Rows are dealt to the files in turn, one class after the other without starting anew. So the rows of a file
+    differ by at most one from those of any other, and so do its rows of any one class.
+    """
+    counts = np.asarray(class_counts, dtype=np.int64)[:, None]
+    offsets = np.cumsum(counts, axis=0) - counts  # where the deal stands when the class begins
+    turn = (np.arange(num_files, dtype=np.int64)[None, :] - offsets) % max(num_files, 1)
+    return counts // max(num_files, 1) + (turn < counts % max(num_files, 1))
+
+
+def split_evenly(num_rows: int, max_rows: int) -> list[int]:
+    """The fewest row groups of at most max_rows rows, the larger ones first; they differ by at most one row."""
+    if num_rows == 0:
+        return []
+    num_groups = -(-num_rows // max_rows)
+    small, larger = divmod(num_rows, num_groups)
+    return [small + 1] * larger + [small] * (num_groups - larger)
+
+
+def runs_within(sizes: Sequence[int], limit: int) -> list[tuple[int, int]]:
+    """Consecutive (first, stop) ranges of sizes whose sums stay within limit; a size above it stands alone."""
+    starts, total = [0] if sizes else [], 0
+    for index, size in enumerate(sizes):
+        if total + size > limit and index > starts[-1]:
+            starts.append(index)
+            total = 0
+        total += size
+    return list(zip(starts, [*starts[1:], len(sizes)], strict=True)) if sizes else []

@@ -1,0 +1,189 @@
+"""The tasks of rebalance: what an executor does with one piece of clean/ or for one file of balanced/."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from farandole.core.balance import expand_copies
+from farandole.core.fingerprint import hash_ids, id_checksum, row_keys
+from farandole.core.layout import split_evenly
+from farandole.core.manifest import FileEntry
+from farandole.core.parquet import open_file, read_row_group, write_file
+from farandole.core.rebalance_plan import PIECE_BYTES, Piece, RebalancePlan
+from farandole.core.schema import BALANCED, CLEAN, SPLITS
+from farandole.errors import DataError
+from farandole.spark.spill import SPILLED, read_spill, write_spill
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where the sorted keys of each group are cut."""
+
+    select: np.ndarray
+    """uint64 [num_groups]: rows whose select key is below it are written once more."""
+    order: list[np.ndarray]
+    """For each group uint64 [files of the split - 1]: the order keys that begin every file but the first."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The rows that a piece becomes, [m] each."""
+
+    positions: np.ndarray
+    """int64: the row of the piece."""
+    numbers: np.ndarray
+    """int32: 0 for the image itself, 1.. for its repeats."""
+    hashes: np.ndarray
+    """uint64, of the image ids."""
+    groups: np.ndarray
+    """int64."""
+    keys: np.ndarray
+    """uint64: their order keys."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a map task saw: rows of each group, int64 [num_groups], and id checksum; as read and as copied."""
+
+    counts: np.ndarray
+    checksum: int
+    copied_counts: np.ndarray
+    copied_checksum: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """One output file: its manifest entry, int64 [num_classes] rows of each class, and its id checksum."""
+
+    entry: FileEntry
+    class_counts: np.ndarray
+    checksum: int
+
+
+def select_keys(plan: RebalancePlan, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    """Group int64 [n] and select key uint64 [n] of every row of a piece."""
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    return groups, row_keys(hashes, 0, plan.seed, "select")
+
+
+def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    """Group int64 [m] and order key uint64 [m] of every copy that a piece becomes."""
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    copies = _copy(plan, select, hashes, groups)
+    return copies.groups, copies.keys
+
+
+def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
+    """Map task: reads piece `number` and writes what it becomes, grouped by output file, to spill/NUMBER.arrow.
+
+    Raises:
+        DataError: the file is damaged or holds an unknown label.
+    """
+    piece = plan.pieces[number]
+    rows = _read(plan, piece, CLEAN.names).combine_chunks()
+    hashes, groups = _identify(plan, piece, rows)
+    copies = _copy(plan, cuts.select, hashes, groups)
+    write_spill(
+        spill / f"{number}.arrow",
+        rows,
+        positions=copies.positions,
+        copies=copies.numbers,
+        keys=copies.keys,
+        destinations=plan.first_file(piece.split) + _files_of(copies, cuts),
+        num_files=plan.num_files,
+        max_batch_rows=max(PIECE_BYTES // 4 // plan.row_bytes, 1),
+    )
+    return Moved(
+        counts=np.bincount(groups, minlength=len(plan.counts)),
+        checksum=id_checksum(hashes, 0),
+        copied_counts=np.bincount(copies.groups, minlength=len(plan.counts)),
+        copied_checksum=id_checksum(copies.hashes, copies.numbers),
+    )
+
+
+def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group: int, number: int) -> Written:
+    """Reduce task: gathers the rows of output file `number` from all spill files, sorts and writes them.
+
+    Raises:
+        DataError: an image_id occurs twice, or rows are not as many as planned.
+    """
+    split, index = plan.place(number)
+    paths = [spill / f"{piece}.arrow" for piece in range(len(plan.pieces))]
+    batches = [batch for path in paths for batch in read_spill(path, number, plan.num_files)]
+    rows = pa.Table.from_batches(batches, SPILLED).combine_chunks()
+    planned = plan.dealt[split][:, index]
+    class_counts = np.bincount(rows["label"].to_numpy(), minlength=len(planned))
+    path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
+    if not np.array_equal(class_counts, planned):
+        raise DataError(
+            f"balanced/{path} would get {class_counts.tolist()} rows of the classes, {planned.tolist()} are planned: "
+            f"two rows share a 64-bit key; change balance.seed"
+        )
+    names = [("key", "ascending"), ("image_id", "ascending"), ("copy", "ascending")]
+    order = pc.sort_indices(rows, sort_keys=names).to_numpy()
+    _refuse_duplicates(plan, rows, order)
+    first_row = int(plan.dealt[split][:, :index].sum())
+    row_groups = _row_groups(rows, order, first_row, split_evenly(len(order), rows_per_row_group))
+    return Written(
+        entry=write_file(directory, path, BALANCED, row_groups),
+        class_counts=class_counts,
+        checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
+    )
+
+
+def _read(plan: RebalancePlan, piece: Piece, columns: list[str]) -> pa.Table:
+    file = open_file(plan.clean, piece.entry)
+    path = plan.clean / piece.entry.path
+    return pa.concat_tables([read_row_group(file, path, i, columns) for i in range(piece.first, piece.stop)])
+
+
+def _identify(plan: RebalancePlan, piece: Piece, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Id hash and group of every row."""
+    labels = rows["label"].to_numpy().astype(np.int64)
+    num_classes = len(plan.class_names)
+    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    if len(unknown):
+        raise DataError(
+            f"{plan.clean / piece.entry.path} holds label {unknown[0]}, the manifest knows 0 to {num_classes - 1}; "
+            f"run preprocess again"
+        )
+    return hash_ids(rows["image_id"]), piece.split * num_classes + labels
+
+
+def _copy(plan: RebalancePlan, select: np.ndarray, hashes: np.ndarray, groups: np.ndarray) -> Copies:
+    once_more = row_keys(hashes, 0, plan.seed, "select") < select[groups]
+    positions, numbers = expand_copies(plan.repeats[groups] + once_more)
+    hashes = hashes[positions]
+    return Copies(positions, numbers, hashes, groups[positions], row_keys(hashes, numbers, plan.seed, "order"))
+
+
+def _files_of(copies: Copies, cuts: Cuts) -> np.ndarray:
+    """Index in its split of the file that each copy goes to, int64 [m]."""
+    files = np.empty(len(copies.keys), dtype=np.int64)
+    by_group = np.argsort(copies.groups, kind="stable")
+    groups, starts = np.unique(copies.groups[by_group], return_index=True)
+    for group, members in zip(groups, np.split(by_group, starts[1:]), strict=True):
+        files[members] = np.searchsorted(cuts.order[group], copies.keys[members], side="right")
+    return files
+
+
+def _refuse_duplicates(plan: RebalancePlan, rows: pa.Table, order: np.ndarray) -> None:
+    """The same (image_id, copy) twice has the same key twice, so both are in this file, side by side."""
+    keys = rows["key"].to_numpy()[order]
+    for at in np.flatnonzero(keys[1:] == keys[:-1]):
+        one, other = (rows["image_id"][int(order[i])].as_py() for i in (at, at + 1))
+        if one == other:
+            raise DataError(f"image_id {one!r} occurs twice in {plan.clean}; run preprocess again")
+
+
+def _row_groups(rows: pa.Table, order: np.ndarray, first_row: int, sizes: list[int]) -> Iterator[pa.Table]:
+    start = 0
+    for size in sizes:
+        taken = rows.take(pa.array(order[start : start + size])).drop_columns("key")
+        numbers = np.arange(first_row + start, first_row + start + size, dtype=np.int64)
+        yield taken.append_column("row", pa.array(numbers))
+        start += size

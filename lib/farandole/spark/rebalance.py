@@ -1,0 +1,155 @@
+"""clean/ -> balanced/: even classes, equal files, equal row groups, in an order that a hash decides.
+
+Every row has keys that depend on its image_id, its copy number and the seed alone. A class is cut at exact order
+statistics of these keys, so the outcome depends neither on how the clean rows lie in files nor on who works on them
+when. The driver sees counts and a bounded number of keys; rows go from map to reduce tasks through spill files.
+"""
+
+import functools
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+import farandole
+from farandole.config import Config
+from farandole.core import commit
+from farandole.core.balance import plan_balance
+from farandole.core.manifest import FILE_NAME, Manifest, SplitEntry
+from farandole.core.order_statistics import Combine, Measure, Scan, keys_at_ranks
+from farandole.core.rebalance_plan import Piece, RebalancePlan, plan_rebalance
+from farandole.core.schema import SPLITS
+from farandole.errors import DataError
+from farandole.spark.move import Cuts, Moved, Written, move, order_keys, select_keys, write
+from farandole.spark.tasks import run_tasks
+
+
+def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fingerprint: str) -> Manifest:
+    """Writes config.work/balanced from config.work/clean; the same bytes on every run, whatever the cluster.
+
+    The train split is balanced by config.balance; val and test keep their rows. All three are laid out as files
+    whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order.
+
+    Args:
+        spark: a running session.
+        config: uses paths.work, balance and layout.
+        clean: the manifest of config.work/clean.
+        config_fingerprint: of the config sections used; goes into the manifest.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
+            occurs twice, or two rows share a 64-bit key.
+        ConflictError: another process is writing config.work/balanced.
+        ResourceError: the disk is full.
+    """
+    before = clean.splits["train"].class_counts
+    balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
+    plan = plan_rebalance(clean, balance, config)
+    with commit.new_directory(config.work / "balanced") as directory:
+        spill = directory / ".spill"
+        spill.mkdir()
+        cuts = _find_cuts(spark, plan)
+        map_task = functools.partial(move, plan, cuts, spill)
+        moved = run_tasks(spark, "rebalance: sort rows by file", len(plan.pieces), map_task)
+        _check_moved(plan, clean, moved)
+        reduce_task = functools.partial(write, plan, spill, directory, config.layout.rows_per_row_group)
+        written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task)
+        shutil.rmtree(spill)
+        changed = {
+            "stage": "rebalance",
+            "created_by": f"farandole {farandole.__version__}",
+            "config_fingerprint": config_fingerprint,
+            "parent_fingerprint": clean.fingerprint(),
+            "splits": _split_entries(plan, moved, written),
+            "class_weights": balance.class_weights,
+            "class_counts_before": before,
+        }
+        manifest = Manifest(**clean.model_dump() | changed)
+        commit.write_text(directory / FILE_NAME, manifest.to_json())
+    return manifest
+
+
+def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
+    """Which rows are written once more, and which keys begin the files."""
+    select = np.zeros(len(plan.counts), dtype=np.uint64)
+    chosen = np.flatnonzero(plan.extras)
+    if len(chosen):
+        scan = _scan(spark, "rebalance: select images", plan, functools.partial(select_keys, plan))
+        ranks = [plan.extras[group : group + 1] if plan.extras[group] else chosen[:0] for group in range(len(select))]
+        select[chosen] = np.concatenate(keys_at_ranks(scan, plan.counts, ranks))
+    # The first row of file f + 1 has as many rows of its class before it as files 0 to f get. Where no row of the
+    # class is left for file f + 1, the cut is the largest key there is.
+    starts = [np.cumsum(of_class)[:-1] for dealt in plan.dealt for of_class in dealt]
+    taken = [rank < target for rank, target in zip(starts, plan.targets, strict=True)]
+    scan = _scan(spark, "rebalance: cut files", plan, functools.partial(order_keys, plan, select))
+    keys = keys_at_ranks(scan, plan.targets, [rank[inside] for rank, inside in zip(starts, taken, strict=True)])
+    order = [np.full(len(rank), np.iinfo(np.uint64).max, dtype=np.uint64) for rank in starts]
+    for cuts, inside, found in zip(order, taken, keys, strict=True):
+        cuts[inside] = found
+    return Cuts(select, order)
+
+
+def _scan(
+    spark: SparkSession, description: str, plan: RebalancePlan, keys: Callable[[Piece], tuple[np.ndarray, np.ndarray]]
+) -> Scan:
+    """Passes over the keys of all pieces. Few tasks, each of which combines its pieces: results are few then, too."""
+    num_tasks = min(len(plan.pieces), 4 * spark.sparkContext.defaultParallelism)
+
+    def scan(measure: Measure, combine: Combine) -> np.ndarray:
+        def task(number: int) -> np.ndarray:
+            return functools.reduce(combine, (measure(*keys(piece)) for piece in plan.pieces[number::num_tasks]))
+
+        return functools.reduce(combine, run_tasks(spark, description, num_tasks, task))
+
+    return scan
+
+
+def _check_moved(plan: RebalancePlan, clean: Manifest, moved: list[Moved]) -> None:
+    """What was read is what the manifest of clean/ lists, and what was copied is what was planned."""
+    counts = np.sum([task.counts for task in moved], axis=0).reshape(len(SPLITS), -1)
+    for index, name in enumerate(SPLITS):
+        entry = clean.splits[name]
+        found = f"{_sum_checksums(plan, index, [task.checksum for task in moved]):016x}"
+        if counts[index].tolist() != list(entry.class_counts.values()) or found != entry.id_checksum:
+            raise DataError(
+                f"{plan.clean}, split {name}: the files hold {counts[index].tolist()} rows of the classes and "
+                f"id_checksum {found}, the manifest says {list(entry.class_counts.values())} and {entry.id_checksum}; "
+                f"run preprocess again"
+            )
+    copied = np.sum([task.copied_counts for task in moved], axis=0)
+    if not np.array_equal(copied, plan.targets):
+        raise DataError(
+            f"{copied.tolist()} rows of the classes were selected, {plan.targets.tolist()} are planned: "
+            f"two rows share a 64-bit key; change balance.seed"
+        )
+
+
+def _sum_checksums(plan: RebalancePlan, split: int, of_pieces: list[int]) -> int:
+    return sum(sum_ for piece, sum_ in zip(plan.pieces, of_pieces, strict=True) if piece.split == split) % 2**64
+
+
+def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Written]) -> dict[str, SplitEntry]:
+    """The output files by split; every (image_id, copy) that a map task sent has arrived, as the checksums show."""
+    entries = {}
+    for index, name in enumerate(SPLITS):
+        first = plan.first_file(index)
+        files = written[first : first + plan.dealt[index].shape[1]]
+        checksum = sum(file.checksum for file in files) % 2**64
+        sent = _sum_checksums(plan, index, [task.copied_checksum for task in moved])
+        if checksum != sent:
+            raise DataError(
+                f"balanced split {name} has id_checksum {checksum:016x}, the rows sent to it {sent:016x}: "
+                f"rows were lost between tasks; run rebalance again"
+            )
+        targets = plan.dealt[index].sum(axis=1).tolist()
+        entries[name] = SplitEntry(
+            num_rows=sum(targets),
+            class_counts=dict(zip(plan.class_names, targets, strict=True)),
+            id_checksum=f"{checksum:016x}",
+            files=[file.entry for file in files],
+        )
+    return entries
