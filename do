@@ -2,6 +2,7 @@
 # Every command of this repository. Each verb first installs what is missing, so a fresh clone needs nothing else.
 set -eu
 cd "$(dirname "$0")"
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java # as Spark's scripts look for it
 
 usage() {
     cat <<'END'
@@ -41,7 +42,7 @@ list_missing() { # names of Debian packages
     has make || echo make
     find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -n "$(find_python)" ] || other_python || echo python3-dev
-    has java || apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep . ||
+    has "$java" || apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep . ||
         echo openjdk-17-jre-headless
 }
 
@@ -70,7 +71,7 @@ find_uv() { # one that knows [tool.uv.extra-build-variables] and match-runtime
 
 install() {
     wanted=$(cksum <pyproject.toml)
-    if has java && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
+    if has "$java" && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
     install_packages
     if ! find_uv >/dev/null; then
         python3 -m venv .uv
@@ -84,7 +85,7 @@ install() {
 }
 
 check_java() {
-    version=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
     case $version in
         17 | 18 | 19 | 20 | 21) ;;
         *) fail "Spark 4.0 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, or point JAVA_HOME to one" ;;
