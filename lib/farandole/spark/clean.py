@@ -33,7 +33,9 @@ from farandole.spark.tasks import run_tasks
 RECORDS_PER_PART = 2048
 """Input records of one task. Fixed: the output's file boundaries follow from it."""
 
-_COMPARED = "part INT, image_id STRING, source STRING, split INT, label INT, digest BINARY"
+COMPARED = "part INT, image_id STRING, source STRING, split INT, label INT, digest BINARY"
+"""Columns of a staged part that `find_dropped` looks at."""
+
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 
 
@@ -67,7 +69,7 @@ def preprocess(
         staging.mkdir()
         pq.write_table(listing.cast(LISTING), staging / "listing.parquet", row_group_size=RECORDS_PER_PART)
         run_tasks(spark, "preprocess: decode", num_parts, lambda part: stage_part(config, class_names, staging, part))
-        rows = spark.read.schema(_COMPARED).parquet(_uri(staging / "parts", is_pattern=True))
+        rows = spark.read.schema(COMPARED).parquet(_uri(staging / "parts", is_pattern=True))
         find_dropped(rows).repartition("part").write.partitionBy("part").parquet(_uri(staging / "dropped"))
         counts = run_tasks(
             spark, "preprocess: write", num_parts, lambda part: write_part(config, class_names, given, directory, part)

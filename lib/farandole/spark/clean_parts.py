@@ -86,7 +86,8 @@ class PartCounts:
     num_deduplicated: int
 
 
-def _rows_per_row_group(config: Config) -> int:
+def rows_per_row_group(config: Config) -> int:
+    """How many pictures are decoded at once, and stored together."""
     num_bytes = config.image.height * config.image.width * config.image.channels
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES // num_bytes))
 
@@ -112,7 +113,7 @@ def _decoded(
     """Staged rows, a row group at a time; what cannot be decoded is appended to `rejected`."""
     load = open_source(config)
     labels = {name: label for label, name in enumerate(class_names)}
-    for batch in records.to_batches(max_chunksize=_rows_per_row_group(config)):
+    for batch in records.to_batches(max_chunksize=rows_per_row_group(config)):
         kept, pictures = [], []
         for record in batch.to_pylist():
             try:
