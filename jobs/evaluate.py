@@ -12,8 +12,7 @@ from farandole.core.commit import exclusive, write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.log import say
-from farandole.report.from_run import gather_report
-from farandole.report.html import write_report
+from farandole.report.from_run import most_confident, write_run_report
 from farandole.spark.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
@@ -52,9 +51,8 @@ def _run_evaluation(
     results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=target / "logs")
     trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
     metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"]}
-    wrong = [row for result in results for row in result["wrong"]]
-    report = gather_report(run.path, metrics, manifest, data, wrong, config.evaluate.num_wrong_images)
-    write_report(target / "report.html", report)
+    wrong = most_confident(results, config.evaluate.num_wrong_images)
+    write_run_report(target / "report.html", run.path, metrics, manifest, data, wrong)
     write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 

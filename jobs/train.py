@@ -11,8 +11,7 @@ from farandole.core.epoch_plan import plan_epoch
 from farandole.core.manifest import Manifest
 from farandole.errors import GateError
 from farandole.log import say
-from farandole.report.from_run import gather_report
-from farandole.report.html import write_report
+from farandole.report.from_run import most_confident, write_run_report
 from farandole.report.progress import follow
 from farandole.spark.launch import check_slots, launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
@@ -66,8 +65,8 @@ def _run_training(session: Session, config: Config, manifest: Manifest, run: Run
     with follow(run.history, total):
         results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=run.logs)
     metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
-    wrong = [row for result in results for row in result["wrong"]]
-    write_report(run.report, gather_report(run.path, metrics, manifest, data, wrong, config.evaluate.num_wrong_images))
+    wrong = most_confident(results, config.evaluate.num_wrong_images)
+    write_run_report(run.report, run.path, metrics, manifest, data, wrong)
     write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # last: it says that the run is finished
 
 

@@ -34,6 +34,7 @@ def _run(
         config = load_config(options.config, options.set)
         work = config.work
         job(config)
+        quiet()
         return 0
     except SystemExit as error:  # argparse has printed its help or its complaint
         quiet()

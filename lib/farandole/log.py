@@ -26,9 +26,23 @@ def on_terminal() -> bool:
 
 def error_line(error: BaseException) -> str:
     """The last line that a failed job prints: `error[CODE]: what is wrong, what was received; what to do`."""
-    code = error.exit_code if isinstance(error, FarandoleError) else 1
-    text = str(error) if isinstance(error, FarandoleError) else f"{type(error).__name__}: {error}"
-    return f"error[{code}]: " + " ".join(text.split())
+    if isinstance(error, FarandoleError):
+        return f"error[{error.exit_code}]: " + " ".join(str(error).split())
+    return f"error[1]: {type(error).__name__}: {_gist(str(error))}"
+
+
+def _gist(text: str) -> str:
+    """One line out of the text of a foreign error: the Python error that a task raised, or else the first line.
+
+    Spark's text holds the task's whole Python stack and a Java stack; the line below the last indented line of the
+    former says what happened.
+    """
+    lines = text.strip().splitlines() or [""]
+    starts = [i for i, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    for line in lines[starts[0] + 1 :] if starts else []:
+        if line and not line[0].isspace():
+            return line[:500]
+    return lines[0][:500]
 
 
 def write_stack(error: BaseException, directory: Path, job: str) -> Path | None:

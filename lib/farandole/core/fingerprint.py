@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 # pandas hashes string columns with SipHash under a 16-byte key. The key is fixed, because ids hashed
@@ -46,6 +45,8 @@ def hash_ids(image_ids: pa.Array | pa.ChunkedArray | Iterable[str]) -> np.ndarra
         strings = np.asarray(list(image_ids), dtype=object)
     if len(strings) == 0:
         return np.empty(0, dtype=np.uint64)
+    import pandas as pd  # here because it takes half a second, which a job that finds all up to date should not pay
+
     return pd.util.hash_array(strings, encoding="utf8", hash_key=_HASH_KEY, categorize=False)
 
 

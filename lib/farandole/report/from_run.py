@@ -1,46 +1,61 @@
-"""Gathers what a run left on disk into a RunReport."""
+"""Gathers what a run left on disk into a RunReport, and writes it.
+
+matplotlib and Jinja2 are imported when a report is written: a job that finds all up to date does not wait for them.
+"""
 
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from farandole.core.manifest import Manifest
 from farandole.core.reader import SplitFiles
-from farandole.report.html import RunReport, WrongImage
+
+if TYPE_CHECKING:
+    from farandole.report.html import WrongImage
 
 PACKAGES = ("farandole", "tensorflow-cpu", "tensorflow", "keras", "horovod", "pyspark", "pyarrow", "petastorm", "numpy")
 
 
-def gather_report(
-    run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path, wrong: list[dict[str, Any]], num_wrong: int
-) -> RunReport:
-    """The report of one run.
+def write_run_report(
+    path: Path, run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path, wrong: list[dict[str, Any]]
+) -> None:
+    """Writes the report of one run as a self-contained HTML file.
 
     Args:
-        run: its directory, with config.toml, metrics.jsonl and receipts.jsonl.
+        path: of the report.
+        run: the run's directory, with config.toml, metrics.jsonl and receipts.jsonl.
         metrics: what metrics.json holds.
         manifest: of the balanced data set.
         data: the directory of that data set.
-        wrong: rows of the test split that any rank got wrong, as farandole.train.evaluate.Wrong has them.
-        num_wrong: how many of them to show, the most confident first.
+        wrong: rows of the test split to show, as farandole.train.evaluate.Wrong has them.
     """
-    chosen = sorted(wrong, key=lambda row: (-row["confidence"], row["row"]))[:num_wrong]
-    return RunReport(
+    from farandole.report.html import RunReport, write_report
+
+    report = RunReport(
         title=run.name,
         metrics=metrics,
         history=_lines(run / "metrics.jsonl"),
         receipts=_lines(run / "receipts.jsonl"),
         manifest=manifest,
         config_toml=(run / "config.toml").read_text(encoding="utf-8"),
-        wrong_images=_load_images(chosen, manifest, data),
+        wrong_images=_load_images(wrong, manifest, data),
         versions=_versions(),
     )
+    write_report(path, report)
 
 
-def _load_images(chosen: list[dict[str, Any]], manifest: Manifest, data: Path) -> list[WrongImage]:
+def most_confident(results: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The rows that the model got wrong with the highest confidence, out of what each rank found."""
+    wrong = [row for result in results for row in result["wrong"]]
+    return sorted(wrong, key=lambda row: (-row["confidence"], row["row"]))[:count]
+
+
+def _load_images(chosen: list[dict[str, Any]], manifest: Manifest, data: Path) -> "list[WrongImage]":
+    from farandole.report.html import WrongImage
+
     files = SplitFiles(data, manifest, "test")
     images = []
     for row in chosen:

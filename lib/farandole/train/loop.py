@@ -25,10 +25,11 @@ from farandole.train.checkpoint import (
 )
 from farandole.train.distributed import World, agree, gather_integers, sum_integers
 from farandole.train.evaluate import Evaluator
+from farandole.train.history import History
 from farandole.train.input_pipeline import Prefetcher
 from farandole.train.models import build_model
 from farandole.train.readers import open_reader
-from farandole.train.run_directory import RunDirectory, append_line, keep_lines
+from farandole.train.run_directory import RunDirectory
 from farandole.train.saved_model import save_model
 from farandole.train.step import TrainStep
 
@@ -50,6 +51,7 @@ class Trainer:
     def __init__(self, config: Config, manifest: Manifest, data: Path, world: World, report: Callable[[dict], None]):
         self.config, self.manifest, self.world, self.report = config, manifest, world, report
         self.run = RunDirectory(config, manifest)
+        self.history = History(self.run, world.is_leader)
         self.files = {split: SplitFiles(data, manifest, split) for split in manifest.splits}
         image = manifest.image
         self.model = build_model(
@@ -132,13 +134,12 @@ class Trainer:
         line = receipt(total, plan, self.manifest)
         check_receipt(line, total, self.manifest, self.files["train"])
         step = self.position.global_step
-        if self.world.is_leader:
-            append_line(self.run.receipts, {**line, "global_step": step})
+        self.history.log_receipt({**line, "global_step": step})
         if self.manifest.splits["val"].num_rows:
             counts, _ = self.evaluator.run(self.files["val"], "val")
             figures = classification_metrics(counts, self.manifest.class_names)
             chosen = {k: figures[k] for k in ("num_rows", "loss", "accuracy", "balanced_accuracy", "macro_f1")}
-            self._log({"kind": "val", "epoch": plan.epoch, "step": step, "global_step": step, **chosen})
+            self.history.log({"kind": "val", "epoch": plan.epoch, "step": step, "global_step": step, **chosen})
         self.position = self.position.model_copy(update={"epoch": plan.epoch + 1, "step": 0})
         self.accounting = Accounting.zero(self.manifest)
         self._save()
@@ -211,11 +212,7 @@ class Trainer:
             "wall_seconds": self.position.wall_seconds,
         }
         self.window = Window(started=now, waited=batches.wait_seconds)
-        self._log(line)
-
-    def _log(self, line: dict[str, Any]) -> None:
-        if self.world.is_leader:
-            append_line(self.run.history, line)
+        self.history.log(line)
 
     def _tensors(self, total: Accounting) -> dict[str, np.ndarray]:
         window = [self.window.loss_sum, self.window.num_correct, self.window.num_rows]
@@ -241,9 +238,7 @@ class Trainer:
         steps = gather_integers(np.array([step], np.int64), "restore").reshape(-1)
         if (steps != steps[0]).any():
             raise DataError(f"ranks see different newest checkpoints in {self.run.checkpoints}: steps {steps.tolist()}")
-        for path in (self.run.history, self.run.receipts):
-            if self.world.is_leader:
-                keep_lines(path, max(step, 0))
+        self.history.resume(max(step, 0))
         if found is None:
             return
         if found.position.run_fingerprint != self.run.fingerprint:

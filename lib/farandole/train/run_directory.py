@@ -45,6 +45,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.json"
         self.report = self.path / "report.html"
         self.model = self.path / "model"
+        self.tensorboard = self.path / "tensorboard"
         self._settings_file = self.path / "settings.json"
 
     def is_finished(self) -> bool:
