@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from farandole.report.plots import DARK, LIGHT, Theme, printable
 
@@ -59,7 +59,6 @@ def curve_panel(lines: Sequence[Curve], epoch_ends: Sequence[float], theme: Them
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
     if values.min() > 0 and values.max() > 100 * values.min() and not percent:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
     elif values.min() >= 0:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(
@@ -98,6 +97,7 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str], theme: Theme) 
     side = float(np.clip(2.4 + 0.33 * num_classes, 4.0, 6.0))
     figure, axes = _panel((side, 0.9 * side), theme)
     axes.grid(False)
+    axes.spines[:].set_visible(True)
     heat = LinearSegmentedColormap.from_list("heat", theme.heat)
     # A square-root scale: with a linear one a class that is mistaken in 3 % of its images would look perfect.
     picture = axes.imshow(shares, cmap=heat, norm=PowerNorm(0.5, 0.0, 1.0), aspect="equal")
