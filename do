@@ -42,8 +42,11 @@ list_missing() { # names of Debian packages
     has make || echo make
     find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -n "$(find_python)" ] || other_python || echo python3-dev
-    has "$java" || apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep . ||
-        echo openjdk-17-jre-headless
+    has "$java" || known_java || echo openjdk-17-jre-headless
+}
+
+known_java() { # the older of the two that apt knows
+    apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' 2>/dev/null | sort | sed -n '1s/ .*//p' | grep .
 }
 
 install_packages() {
@@ -51,9 +54,10 @@ install_packages() {
     [ -n "$missing" ] || return 0
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
-    has apt-get && has "${sudo:-env}" || fail "missing here: $missing(names as in Debian); install them, then run ./do again"
+    has apt-get && has "${sudo:-env}" ||
+        fail "missing here: $missing(names as in Debian); install them, then run ./do again"
     echo "installing with apt: $missing" >&2
-    $sudo apt-get update -qq
+    $sudo apt-get update -qq || fail "apt cannot update its lists; see above, then run ./do again"
     missing=$(list_missing | tr '\n' ' ') # only now does apt know which Java there is
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
@@ -80,7 +84,8 @@ install() {
     python=$(find_python)
     echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
     # The distribution may ship another Python than 3.11 or 3.12: then uv fetches one.
-    "$(find_uv)" sync --quiet --python "${python:-3.12}" || fail "uv could not install the packages; its message is above"
+    "$(find_uv)" sync --quiet --python "${python:-3.12}" ||
+        fail "uv could not install the packages; its message is above"
     echo "$wanted" >.venv/installed
 }
 
@@ -88,7 +93,10 @@ check_java() {
     version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
     case $version in
         17 | 18 | 19 | 20 | 21) ;;
-        *) fail "Spark 4.0 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, or point JAVA_HOME to one" ;;
+        *)
+            fail "Spark 4.0 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, \
+or point JAVA_HOME to one"
+            ;;
     esac
 }
 
