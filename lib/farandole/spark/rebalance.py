@@ -96,8 +96,8 @@ def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
 def _scan(
     spark: SparkSession, description: str, plan: RebalancePlan, keys: Callable[[Piece], tuple[np.ndarray, np.ndarray]]
 ) -> Scan:
-    """Passes over the keys of all pieces. Few tasks, each of which combines its pieces: results are few then, too."""
-    num_tasks = min(len(plan.pieces), 4 * spark.sparkContext.defaultParallelism)
+    """Passes over the keys of all pieces. One task for each core, which combines its pieces: few results come back."""
+    num_tasks = min(len(plan.pieces), spark.sparkContext.defaultParallelism)
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
         def task(number: int) -> np.ndarray:
