@@ -82,8 +82,7 @@ def put_hostile(folder: Path) -> None:
     (folder / "link.png").symlink_to("alpha.png")
 
 
-@pytest.fixture
-def messy(tmp_path: Path) -> Config:
+def make_messy(tmp_path: Path) -> Config:
     """Sixty images of three classes, ten hostile files, two duplicates, two with conflicting labels, one loose file."""
     raw = tmp_path / "raw"
     for index in range(60):
@@ -97,8 +96,20 @@ def messy(tmp_path: Path) -> Config:
     return config_for(tmp_path)
 
 
-def test_every_record_ends_in_one_place(spark: SparkSession, messy: Config) -> None:
-    manifest = run(spark, messy)
+@pytest.fixture
+def messy(tmp_path: Path) -> Config:
+    return make_messy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def cleaned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Manifest]:
+    """The messy folder after one run; tests only look at it."""
+    config = make_messy(tmp_path_factory.mktemp("cleaned"))
+    return config, run(spark, config)
+
+
+def test_every_record_ends_in_one_place(cleaned: tuple[Config, Manifest]) -> None:
+    messy, manifest = cleaned
     assert quarantine_of(messy) == {
         "class 0 ü/blank.png": "blank",
         "class 0 ü/bomb.png": "too_large",
@@ -132,8 +143,8 @@ def test_every_record_ends_in_one_place(spark: SparkSession, messy: Config) -> N
     assert details["notes.txt"] == "not in a class folder"
 
 
-def test_the_manifest_tells_what_is_in_the_files(spark: SparkSession, messy: Config) -> None:
-    manifest = run(spark, messy)
+def test_the_manifest_tells_what_is_in_the_files(cleaned: tuple[Config, Manifest]) -> None:
+    messy, manifest = cleaned
     directory = messy.work / "clean"
     assert read_manifest(directory) == manifest
     assert (manifest.stage, manifest.config_fingerprint) == ("preprocess", "c" * 64)
@@ -151,8 +162,8 @@ def test_the_manifest_tells_what_is_in_the_files(spark: SparkSession, messy: Con
         assert [manifest.class_names[label] for label in rows["label"].to_pylist()] == folders
 
 
-def test_pixels_hashes_and_statistics_are_those_of_the_images(spark: SparkSession, messy: Config) -> None:
-    manifest = run(spark, messy)
+def test_pixels_hashes_and_statistics_are_those_of_the_images(cleaned: tuple[Config, Manifest]) -> None:
+    messy, manifest = cleaned
     rows = rows_of(messy, "data/split=*").to_pylist()
     for row in rows:
         decoded = image.decode((Path(messy.data.path) / row["image_id"]).read_bytes(), messy.image)
@@ -165,10 +176,18 @@ def test_pixels_hashes_and_statistics_are_those_of_the_images(spark: SparkSessio
 
 
 def test_a_rerun_and_any_parallelism_give_the_same_bytes(
-    spark: SparkSession, messy: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession,
+    cleaned: tuple[Config, Manifest],
+    messy: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(clean, "RECORDS_PER_PART", 10)
     manifest = run(spark, messy)
+    for split, entry in manifest.splits.items():  # parts decide on files, never on rows
+        whole = cleaned[1].splits[split]
+        assert (entry.id_checksum, entry.class_counts) == (whole.id_checksum, whole.class_counts)
+    assert manifest.stats == cleaned[1].stats
     assert sum(len(split.files) for split in manifest.splits.values()) > 8
     first = hashes_of(messy.work / "clean")
     # Another directory, whose name is a pattern to Spark, and another number of shuffle partitions.
@@ -180,19 +199,6 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert hashes_of(other.work / "clean") == first
-
-
-def test_parts_change_files_but_no_row_and_no_split(
-    spark: SparkSession, messy: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(spark, messy)
-    monkeypatch.setattr(clean, "RECORDS_PER_PART", 7)
-    parts = run(spark, messy)
-    assert parts.stats == whole.stats
-    assert parts.quarantine == whole.quarantine
-    for split, entry in parts.splits.items():
-        assert entry.id_checksum == whole.splits[split].id_checksum
-        assert entry.class_counts == whole.splits[split].class_counts
 
 
 def test_appending_images_moves_no_old_row(spark: SparkSession, messy: Config) -> None:
@@ -271,7 +277,7 @@ def test_digits_need_no_files_and_jpeg_is_stored_on_request(spark: SparkSession,
     assert all(data[:2] == b"\xff\xd8" for data in rows_of(config, "data/split=val")["image"].to_pylist())
 
 
-def test_row_groups_are_bounded_by_rows_and_by_bytes(spark: SparkSession, messy: Config) -> None:
+def test_row_groups_are_bounded_by_rows_and_by_bytes(messy: Config) -> None:
     big = messy.model_copy(update={"image": Image(height=2048, width=1024)})
     assert clean_parts.rows_per_row_group(messy) == 256
     assert clean_parts.rows_per_row_group(big) == 32 * 1024 * 1024 // (2048 * 1024 * 3)

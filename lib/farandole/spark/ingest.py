@@ -210,7 +210,7 @@ def _read_file(root: Path, source: str, config: Config) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise RejectedError("unreadable", "not a regular file")
             check_num_bytes(status.st_size, config.image)
-            return file.read(config.image.max_file_bytes + 1)
+            return file.read(status.st_size)
     except FileNotFoundError as error:
         raise RejectedError("missing_image", "the file is gone since it was listed") from error
     except OSError as error:
