@@ -53,7 +53,7 @@ def submit(tmp_path: Path, program: str, *arguments: str, stderr: int) -> subpro
         stdout=subprocess.PIPE,
         stderr=stderr,
         encoding="utf-8",
-        timeout=120,
+        timeout=240,
     )
 
 
