@@ -164,6 +164,8 @@ def quiet_jvm() -> None:
         return
     SparkContext._ensure_initialized()
     _call_jvm(lambda: _log4j().setAllLevels("", _level_off()))
+    if on_terminal():  # Spark's progress bar leaves the cursor in its line
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _call_jvm(call: Callable[[], object]) -> None:
