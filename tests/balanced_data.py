@@ -55,9 +55,7 @@ def _write_split(root: Path, split: str, files: list[list[int]], side: int, rng:
     )
 
 
-def _table(
-    split: str, rows: int, side: int, rng: np.random.Generator, ids: list[str], labels: list[int]
-) -> pa.Table:
+def _table(split: str, rows: int, side: int, rng: np.random.Generator, ids: list[str], labels: list[int]) -> pa.Table:
     start = len(ids)
     own_labels = rng.integers(0, len(CLASS_NAMES), rows)
     pixels = rng.integers(0, 120, (rows, side, side, 1)) + own_labels[:, None, None, None] * 60

@@ -71,7 +71,9 @@ def test_stream_offsets_name_the_same_rows_as_the_batches(row_groups, batch, wor
     start = data.draw(st.integers(0, plan.num_steps - 1))
     for rank in range(world_size):
         own = slice_for(plan, rank, world_size)
-        by_batch = [row for step in range(start, plan.num_steps) for row in zip(*map(list, own.rows(step)), strict=True)]
+        by_batch = [
+            row for step in range(start, plan.num_steps) for row in zip(*map(list, own.rows(step)), strict=True)
+        ]
         by_stream = []
         for stream in own.streams:
             offsets = own.stream_offsets(stream, start)

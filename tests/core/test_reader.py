@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from balanced_data import write_balanced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from balanced_data import write_balanced
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.manifest import ImageEntry
 from farandole.core.reader import SplitFiles, check_memory, decode_jpeg, read_rows, read_slice
@@ -67,7 +67,9 @@ def test_flipped_bit_is_found_and_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1  # in the pixels
     path.write_bytes(bytes(content))
-    with pytest.raises(DataError, match=r"part-00000.parquet has SHA-256 \w+, the manifest says \w+; the file is damaged"):
+    with pytest.raises(
+        DataError, match=r"part-00000.parquet has SHA-256 \w+, the manifest says \w+; the file is damaged"
+    ):
         SplitFiles(tmp_path, manifest, "train").read_table(0)
 
 

@@ -1,0 +1,59 @@
+"""Starts real Horovod ranks on the loopback address, as a barrier stage would, without Spark."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from farandole.config import Config
+from farandole.spark.child import Child
+from farandole.spark.placement import Seat, describe_places, plan_places
+
+TIMEOUT_SECONDS = 120
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Child]:
+    """One process per rank of config.train.num_ranks, all past the rendezvous or on their way to it."""
+    seats = [Seat("localhost", "127.0.0.1")] * config.train.num_ranks
+    common = {
+        "task": "train",
+        "config": config.model_dump(),
+        "data_directory": str(data),
+        "places": describe_places(seats, plan_places(seats)),
+        "address": "127.0.0.1",
+        "interface": "lo",
+        "threads": 1,
+        "stall_seconds": 60,
+        **spec,
+    }
+    logs.mkdir(parents=True, exist_ok=True)
+    children = [
+        Child("distributed.faulty_rank", {**common, "rank": rank}, logs / f"rank-{rank}.log", ENVIRONMENT)
+        for rank in range(len(seats))
+    ]
+    message = children[0].next_message(TIMEOUT_SECONDS)
+    assert message and "rendezvous_port" in message, f"the leader said {message}: {children[0].log_tail()}"
+    for child in children:
+        child.send({"rendezvous_address": "127.0.0.1", **message})
+    return children
+
+
+def finish_ranks(children: list[Child]) -> list[dict[str, Any]]:
+    """What each rank says at the end: {"result": ...} or {"failure": ...}; none survives."""
+    try:
+        messages = []
+        for rank, child in enumerate(children):
+            message = child.next_message(TIMEOUT_SECONDS)
+            assert message is not None, f"rank {rank} hung: {child.log_tail()}"
+            messages.append(message)
+        return messages
+    finally:
+        for child in children:
+            child.kill()
+
+
+def run_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[dict[str, Any]]:
+    """Runs all ranks to the end and returns their results; a failure is the test's failure."""
+    messages = finish_ranks(start_ranks(config, data, logs, **spec))
+    assert all("result" in message for message in messages), json.dumps(messages, indent=1)
+    return [message["result"] for message in messages]

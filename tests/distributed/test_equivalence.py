@@ -1,0 +1,100 @@
+"""The gold tests: two ranks equal one, and a killed run equals one that was never killed."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from balanced_data import CLASS_NAMES, write_balanced
+from distributed.ranks import finish_ranks, run_ranks, start_ranks
+from farandole.config import Config, parse_config
+from farandole.train.checkpoint import newest_position
+from farandole.train.run_directory import RunDirectory, read_lines
+
+STEPS_PER_EPOCH = 8  # of 16 rows, the last of them with 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "balanced"
+    root.mkdir()
+    return root, write_balanced(root, train=[[10] * 6, [10] * 5 + [8]], val=20, test=30)
+
+
+def config_for(work, *, num_ranks: int, batch: int = 16, **train) -> Config:
+    return parse_config(
+        {
+            "paths": {"work": str(work)},
+            "model": {"name": "simple_cnn", "arguments": {"filters": [8, 8], "hidden_units": 16}},
+            "train": {
+                "num_ranks": num_ranks, "global_batch_size": batch, "epochs": 3, "log_every_steps": 5, "run_name": "run",
+                **train,
+            },
+        }
+    )  # fmt: skip
+
+
+def prepared(config: Config, data) -> RunDirectory:
+    run = RunDirectory(config, data[1])
+    run.prepare(config)
+    return run
+
+
+def trained(config: Config, data):
+    run = prepared(config, data)
+    results = run_ranks(config, data[0], run.logs)
+    return run, results, load_file(run.model / "weights.safetensors")
+
+
+def test_one_two_and_three_ranks_compute_the_same(tmp_path, data):
+    """20 steps over two and a half epochs, uneven last batches included; three ranks split 16 rows as 5, 5 and 6."""
+    outcomes = {n: trained(config_for(tmp_path / str(n), num_ranks=n, max_steps=20), data) for n in (1, 2, 3)}
+    one_run, one_results, one = outcomes[1]
+    for n in (2, 3):
+        run, results, weights = outcomes[n]
+        largest = max(float(np.abs(weights[name] - one[name]).max()) for name in one)
+        assert largest < 1e-6, f"{n} ranks differ from one by {largest}"
+        assert results[0]["metrics"]["test"]["confusion"] == one_results[0]["metrics"]["test"]["confusion"]
+        assert all(result["metrics"]["test"] == results[0]["metrics"]["test"] for result in results)
+        lines = zip(read_lines(run.history), read_lines(one_run.history), strict=True)
+        assert all(abs(mine["loss"] - theirs["loss"]) < 1e-5 for mine, theirs in lines)
+        assert read_lines(run.receipts) == read_lines(one_run.receipts)
+
+
+def test_receipts_account_for_every_row(tmp_path, data):
+    run, results, _ = trained(config_for(tmp_path, num_ranks=2), data)
+    manifest = data[1]
+    receipts = read_lines(run.receipts)
+    assert [line["epoch"] for line in receipts] == [0, 1, 2]
+    for line in receipts:
+        assert line["rows_planned"] == line["rows_trained"] == 118
+        assert line["per_class"] == manifest.splits["train"].class_counts
+        assert line["id_checksum"] == manifest.splits["train"].id_checksum
+    figures = results[0]["metrics"]
+    assert figures["train"]["images"] == 3 * 118
+    assert figures["train"]["steps"] == 3 * STEPS_PER_EPOCH
+    assert figures["val"]["num_rows"] == 20
+    assert [figures["test"]["per_class"][name]["support"] for name in CLASS_NAMES] == list(
+        manifest.splits["test"].class_counts.values()
+    )
+    assert sum(len(result["wrong"]) for result in results) == 30 - round(30 * figures["test"]["accuracy"])
+
+
+def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, data):
+    settings = {"num_ranks": 2, "checkpoint_every_steps": 3}
+    calm_run, _, calm = trained(config_for(tmp_path / "calm", **settings), data)
+
+    config = config_for(tmp_path / "killed", **settings)
+    run = prepared(config, data)
+    fault = {"kind": "kill", "step": 14, "ranks": [0, 1]}
+    assert [m["exited"] for m in finish_ranks(start_ranks(config, data[0], run.logs, fault=fault))] == [-9, -9]
+    position = newest_position(run.checkpoints)
+    assert (position.epoch, position.step) == (1, 4)  # step 12 of the run, in the middle of the second epoch
+
+    run_ranks(config, data[0], run.logs)
+    resumed = load_file(run.model / "weights.safetensors")
+    assert {name: value.tobytes() for name, value in resumed.items()} == {k: v.tobytes() for k, v in calm.items()}
+    assert read_lines(run.receipts) == read_lines(calm_run.receipts)
+    timed = {"images_per_second", "data_wait_fraction", "wall_seconds"}
+    mine, theirs = ([{k: v for k, v in line.items() if k not in timed} for line in read_lines(r.history)]
+                    for r in (run, calm_run))  # fmt: skip
+    assert mine == theirs

@@ -1,0 +1,72 @@
+"""Exit codes and the last line on stderr."""
+
+import pytest
+
+from farandole.cli import run_job
+from farandole.config import Config
+from farandole.errors import ConfigError, DataError, FarandoleError, GateError, RankError, ResourceError, error_for
+from farandole.log import error_line
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capfd):
+    """Runs a job that raises `error`; returns the exit code and the lines on stderr."""
+    (tmp_path / "c.toml").write_text(f'[paths]\nwork = "{tmp_path}/work"\n')
+
+    def run(error, *arguments):
+        def job(config: Config) -> None:
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr("sys.argv", ["jobs/x.py", "--config", str(tmp_path / "c.toml"), *arguments])
+        with pytest.raises(SystemExit) as stop:
+            run_job("x", "A job.", job, quiet=lambda: None)
+        return stop.value.code, capfd.readouterr().err.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (DataError, 3), (ResourceError, 4), (GateError, 5), (RankError, 1), (FarandoleError, 1)],
+)
+def test_each_error_has_its_exit_code_and_one_last_line(run, error, code):
+    assert run(error("what,\n received; remedy"))[0] == code
+    _, lines = run(error("what,\n received; remedy"))
+    assert lines[-1] == f"error[{code}]: what, received; remedy"
+
+
+def test_success_and_usage(run):
+    assert run(None) == (0, [])
+    assert run(None, "--nonsense")[1][-1] == "error[2]: unrecognized arguments: --nonsense; see --help"
+    code, lines = run(None, "--set", "train.epoch=3")
+    assert (code, lines) == (2, ["error[2]: unknown key 'train.epoch'; did you mean train.epochs?"])
+
+
+def test_the_stack_goes_to_a_file_that_is_named(run, tmp_path):
+    code, lines = run(ZeroDivisionError("division by zero"))
+    assert (code, lines[-1]) == (1, "error[1]: ZeroDivisionError: division by zero")
+    (log,) = (tmp_path / "work" / "logs").iterdir()
+    assert lines[-2] == f"the stack is in {log}"
+    assert "Traceback" in log.read_text()
+
+
+def test_interrupt_is_130(run):
+    code, lines = run(KeyboardInterrupt())
+    assert (code, lines[-1]) == (130, "error[130]: interrupted; run the same command again to continue")
+
+
+def test_spark_stacks_are_cut_down_to_the_error_inside():
+    text = (
+        "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+        ": org.apache.spark.SparkException: Job aborted: org.apache.spark.api.python.PythonException: "
+        "Traceback (most recent call last):\n"
+        '  File "x.py", line 1, in f\n    1 / 0\nZeroDivisionError: division by zero\n\n\tat org.apache.spark.x(X.scala:1)\n'
+    )
+    assert error_line(RuntimeError(text)) == "error[1]: RuntimeError: ZeroDivisionError: division by zero"
+
+
+def test_a_code_that_crossed_a_process_boundary_finds_its_class():
+    assert [type(error_for(code, "x")) for code in (1, 2, 3, 4, 5)] == [
+        RankError, ConfigError, DataError, ResourceError, GateError,
+    ]  # fmt: skip

@@ -1,0 +1,59 @@
+"""Every wrong key or value is refused with what was received and what would be right."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from farandole.config import describe_keys, load_config
+from farandole.errors import ConfigError
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path):
+    assert load_config(path).train.epochs == tomllib.loads(path.read_text())["train"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", r"unknown key 'train.epoch'; did you mean train.epochs\?"),
+        ("trian.epochs=3", r"unknown key 'trian'; did you mean train\?"),
+        ("train.epochs=three", r"train.epochs: Input should be a valid integer; received 'three'"),
+        ("train.epochs=0", r"train.epochs: Input should be greater than or equal to 1; received 0"),
+        ("train.reader=dask", r"train.reader: Input should be 'arrow' or 'petastorm'; received 'dask'"),
+        ("train.run_name=../x", r"train.run_name: String should match pattern .*; received '../x'"),
+        ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),
+        ("data.source=folder", r"data.path is empty but data.source is 'folder'"),
+        ("epochs=3", r"--set expects section.key=value, received 'epochs=3'"),
+        ("train.epochs", r"--set expects section.key=value, received 'train.epochs'"),
+        ("paths.work.x=1", r"'work' is a value, not a table"),
+    ],
+)
+def test_refusals(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(CONF / "digits.toml", [override])
+
+
+def test_overrides_are_toml_or_bare_words():
+    config = load_config(
+        CONF / "digits.toml",
+        ["train.epochs=3", "paths.work=/tmp/x y", "image.reject_blank=false", "model.arguments={filters=[4]}"],
+    )
+    assert (config.train.epochs, config.paths.work, config.image.reject_blank) == (3, "/tmp/x y", False)
+    assert config.model.arguments == {"filters": [4]}
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read config .*none.toml.*: No such file"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[train\n")
+    with pytest.raises(ConfigError, match=r"bad.toml' is not TOML"):
+        load_config(tmp_path / "bad.toml")
+
+
+def test_help_names_every_key():
+    text = describe_keys()
+    assert "global_batch_size = 64    Rows per optimizer step over all ranks." in text
