@@ -84,7 +84,7 @@ def save_weights(path: Path, tensors: dict[str, np.ndarray]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
+        save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = file_sha256(partial)
