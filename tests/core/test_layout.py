@@ -63,3 +63,7 @@ def test_runs_cover_everything_in_order_within_the_limit(sizes, limit):
     assert [index for first, stop in runs for index in range(first, stop)] == list(range(len(sizes)))
     assert all(stop - first == 1 or sum(sizes[first:stop]) <= limit for first, stop in runs)
     assert all(sum(sizes[first : stop + 1]) > limit for first, stop in runs[:-1])  # and is not cut too early
+
+
+def test_a_run_may_fill_the_limit_exactly():
+    assert runs_within([2, 2, 2, 9, 1], 4) == [(0, 2), (2, 3), (3, 4), (4, 5)]
