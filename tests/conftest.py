@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -13,6 +14,7 @@ def spark() -> Iterator[SparkSession]:
     """local[2] on the loopback address, without a UI."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where ranks find distributed.faulty_rank
     session = (
         SparkSession.builder.master("local[2]")
         .appName("farandole tests")

@@ -27,11 +27,12 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
             FAULTS[fault["kind"]]()
 
     if fault["kind"] == "nan":
-        build = Trainer._restore
+        restore = Trainer._restore
 
         def poisoned(self: Trainer) -> None:
-            build(self)
-            self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.nan))
+            restore(self)
+            bias = self.model.trainable_variables[-1]  # of the last layer: a relu after it would turn NaN into 0
+            bias.assign(np.full(bias.shape, np.nan))
 
         Trainer._restore = poisoned  # type: ignore[method-assign]
     return rank.train(spec, config, world, reported)
