@@ -4,8 +4,6 @@ import json
 from functools import cache
 from pathlib import Path
 
-from train import LOCAL_CONF, RANK_PROGRAM, ensure_trained
-
 from farandole.cli import run_job
 from farandole.config import Config
 from farandole.core.commit import exclusive, write_text
@@ -17,6 +15,7 @@ from farandole.spark.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
 from farandole.train.run_directory import RunDirectory
+from train import LOCAL_CONF, RANK_PROGRAM, ensure_trained
 
 
 def evaluate(config: Config) -> None:

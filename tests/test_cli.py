@@ -61,7 +61,7 @@ def test_spark_stacks_are_cut_down_to_the_error_inside():
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
         ": org.apache.spark.SparkException: Job aborted: org.apache.spark.api.python.PythonException: "
         "Traceback (most recent call last):\n"
-        '  File "x.py", line 1, in f\n    1 / 0\nZeroDivisionError: division by zero\n\n\tat org.apache.spark.x(X.scala:1)\n'
+        '  File "x.py", line 1, in f\n    1 / 0\nZeroDivisionError: division by zero\n\n\tat org.x(X.scala:1)\n'
     )
     assert error_line(RuntimeError(text)) == "error[1]: RuntimeError: ZeroDivisionError: division by zero"
 

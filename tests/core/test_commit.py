@@ -28,9 +28,14 @@ def test_new_takes_the_place_of_old_and_leaves_nothing_behind(tmp_path):
 def test_an_error_leaves_the_old_one(tmp_path):
     target = tmp_path / "clean"
     publish(target, "old")
-    with pytest.raises(ZeroDivisionError), new_directory(target) as directory:
-        (directory / "data").write_text("half")
-        _ = 1 / 0
+
+    def fail():
+        with new_directory(target) as directory:
+            (directory / "data").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (target / "data").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["clean"]
 
@@ -42,9 +47,9 @@ def test_nothing_is_published_without_a_manifest(tmp_path):
 
 
 def test_a_full_disk_is_a_resource_error(tmp_path):
-    with pytest.raises(ResourceError, match=r"disk full while writing .*clean: \d+ bytes free"):
-        with new_directory(tmp_path / "clean"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    message = r"disk full while writing .*clean: \d+ bytes free"
+    with pytest.raises(ResourceError, match=message), new_directory(tmp_path / "clean"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):

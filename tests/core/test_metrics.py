@@ -1,5 +1,7 @@
 """Figures equal scikit-learn's, and do not depend on who counted which rows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,7 +48,7 @@ def test_any_division_among_ranks_gives_the_same_bits(cuts, seed):
     whole.add(labels, predicted, losses)
     edges = [0, *sorted(cuts), 1000]
     parts = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         part = Counts.zero(4)
         part.add(labels[first:last], predicted[first:last], losses[first:last])
         parts.append(part.to_array())

@@ -32,7 +32,8 @@ def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Chi
         for rank in range(len(seats))
     ]
     message = children[0].next_message(TIMEOUT_SECONDS)
-    assert message and "rendezvous_port" in message, f"the leader said {message}: {children[0].log_tail()}"
+    assert message is not None, f"the leader hung: {children[0].log_tail()}"
+    assert "rendezvous_port" in message, f"the leader said {message}: {children[0].log_tail()}"
     for child in children:
         child.send({"rendezvous_address": "127.0.0.1", **message})
     return children

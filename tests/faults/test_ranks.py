@@ -1,11 +1,11 @@
-"""Ranks that die, hang or go astray under a real barrier stage: the error names the rank and the cause, nobody waits."""
+"""Ranks that die, hang or go astray under a real barrier stage: the error names rank and cause, and nobody waits."""
 
 import time
 
 import psutil
 import pytest
-from balanced_data import write_balanced
 
+from balanced_data import write_balanced
 from farandole.config import Config, parse_config
 from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.launch import launch_ranks

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from farandole.config import Train
@@ -38,7 +39,8 @@ class TrainStep:
         pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
         scalar = tf.TensorSpec([], tf.float32)
         labels = tf.TensorSpec([None], tf.int32)
-        self._graph = tf.function(self._compute, input_signature=[pixels, labels, scalar, scalar])
+        counted = tf.TensorSpec([None], tf.float32)
+        self._graph = tf.function(self._compute, input_signature=[pixels, labels, counted, scalar, scalar])
 
     def __call__(self, images: Any, labels: Any, *, batch_rows: int, learning_rate: float) -> StepResult:
         """Applies one step.
@@ -49,7 +51,11 @@ class TrainStep:
             batch_rows: rows of the global batch, over all ranks.
             learning_rate: of this step.
         """
-        loss_sum, num_correct, finite = self._graph(images, labels, float(batch_rows), learning_rate)
+        counted = np.ones(len(labels), np.float32)
+        if not len(labels):  # TensorFlow's convolutions on CPU fail on no rows: one blank row then counts for nothing
+            images, labels = np.zeros((1, *images.shape[1:]), np.uint8), np.zeros(1, np.int32)
+            counted = np.zeros(1, np.float32)
+        loss_sum, num_correct, finite = self._graph(images, labels, counted, float(batch_rows), learning_rate)
         return StepResult(float(loss_sum), int(num_correct), bool(finite))
 
     def _losses(self, logits: Any, labels: Any) -> Any:
@@ -63,14 +69,17 @@ class TrainStep:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         return losses * tf.gather(self._class_weights, labels)
 
-    def _compute(self, images: Any, labels: Any, batch_rows: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
+    def _compute(
+        self, images: Any, labels: Any, counted: Any, batch_rows: Any, learning_rate: Any
+    ) -> tuple[Any, Any, Any]:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             logits = tf.cast(self._model(images, training=True), tf.float32)
-            loss_sum = tf.reduce_sum(self._losses(logits, labels))
+            loss_sum = tf.reduce_sum(self._losses(logits, labels) * counted)
             loss = loss_sum / batch_rows
         gradients = tape.gradient(loss, variables)
-        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
+        hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
+        correct = tf.reduce_sum(hits * counted)
         *gradients, totals = sum_tensors([*gradients, tf.stack([loss_sum, correct])])
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
         if self._train.clip_norm:

@@ -1,0 +1,204 @@
+"""The jobs as a user runs them: through spark-submit, on real digits and on a folder with everything wrong in it."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+QUICK = ["train.epochs=3", "train.run_name=quick", "model.name=mlp", "model.arguments={hidden_units=[64]}"]
+
+
+def start(job: str, *settings: str, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    return subprocess.Popen(
+        ["spark-submit", str(ROOT / "jobs" / f"{job}.py"), *arguments],
+        env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def submit(job: str, *settings: str) -> tuple[int, list[str]]:
+    """The exit code and the lines on stderr."""
+    process = start(job, *settings)
+    _, errors = process.communicate(timeout=240)
+    return process.returncode, errors.splitlines()
+
+
+def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A pipeline on digits that has run once."""
+    work = tmp_path_factory.mktemp("pipeline")
+    code, lines = submit("train", f"paths.work={work}", *QUICK)
+    assert code == 0, "\n".join(lines[-30:])
+    assert lines[-1] == f"report: {work}/runs/quick/report.html"
+    return work
+
+
+def test_all_that_a_run_promises_is_there(work):
+    clean = json.loads((work / "clean/manifest.json").read_text())
+    kept = sum(split["num_rows"] for split in clean["splits"].values())
+    assert clean["input_rows"] == 1797 == kept + sum(clean["quarantine"].values()) + clean["deduplicated_rows"]
+    balanced = json.loads((work / "balanced/manifest.json").read_text())
+    train = balanced["splits"]["train"]
+    assert len(set(train["class_counts"].values())) == 1  # oversampled
+    sizes = [file["num_rows"] for file in train["files"]]
+    assert max(sizes) - min(sizes) <= 1
+    run = work / "runs/quick"
+    receipts = [json.loads(line) for line in (run / "receipts.jsonl").read_text().splitlines()]
+    assert [line["rows_trained"] for line in receipts] == [train["num_rows"]] * 3
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["num_rows"] == clean["splits"]["test"]["num_rows"]
+    assert metrics["test"]["accuracy"] > 0.8
+    assert sum(map(sum, metrics["test"]["confusion"])) == metrics["test"]["num_rows"]
+    for name in ("config.toml", "metrics.jsonl", "report.html", "model/model.json", "model/weights.safetensors"):
+        assert (run / name).stat().st_size > 0
+    assert list((run / "tensorboard").glob("events.*"))
+    assert list((run / "checkpoints").glob("*.json"))
+
+
+def test_a_second_run_says_up_to_date_and_writes_nothing(work):
+    before = everything_in(work)
+    code, lines = submit("train", f"paths.work={work}", *QUICK)
+    assert code == 0
+    assert [line for line in lines if "up to date" in line] == [
+        f"{stage}: up to date" for stage in ("preprocess", "rebalance", "train")
+    ]
+    assert everything_in(work) == before
+
+
+def test_evaluate_agrees_with_train_and_is_done_once(work):
+    settings = (f"paths.work={work}", *QUICK)
+    code, lines = submit("evaluate", *settings)
+    assert code == 0, "\n".join(lines[-30:])
+    trained = json.loads((work / "runs/quick/metrics.json").read_text())
+    evaluated = json.loads((work / "runs/quick/evaluation/metrics.json").read_text())
+    assert evaluated["test"] == trained["test"]
+    before = everything_in(work)
+    code, lines = submit("evaluate", *settings, "evaluate.min_test_accuracy=0.0")
+    assert (code, "evaluate: up to date" in lines) == (0, True)
+    assert everything_in(work) == before
+
+
+def test_stale_stages_run_again_and_a_gate_that_is_not_met_is_5(work, tmp_path):
+    copy = shutil.copytree(work, tmp_path / "work")
+    code, lines = submit("rebalance", f"paths.work={copy}", "balance.strategy=none")
+    assert code == 0
+    assert "rebalance: running, because its configuration changed" in lines
+    settings = (f"paths.work={work}", *QUICK, "evaluate.min_test_accuracy=0.9999")
+    code, lines = submit("train", *settings)
+    assert code == 5
+    assert lines[-1].startswith("error[5]: test accuracy 0.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (["train.epoch=3"], 2, "error[2]: unknown key 'train.epoch'; did you mean train.epochs?"),
+        (["data.source=folder", "data.path=/no/such"], 2, "error[2]: data.path '/no/such' does not exist; give"),
+        (["train.num_ranks=64"], 4, "error[4]: train.num_ranks needs 64 slots, the cluster offers"),
+        (["pipeline.run_missing_stages=false"], 2, "error[2]: preprocess has to run first, because"),
+    ],
+)
+def test_refusals_end_with_one_line_and_their_exit_code(tmp_path, settings, code, message):
+    found, lines = submit("train", f"paths.work={tmp_path}/work", *settings)
+    assert (found, lines[-1][: len(message)]) == (code, message)
+    assert not (tmp_path / "work/clean").exists()
+
+
+def _bomb() -> bytes:
+    """A PNG whose header claims 20,000 x 20,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+
+
+def test_a_messy_folder_is_converted_or_quarantined_by_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(0, 256, (16, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.jpg", quality=90)
+    picture = Image.fromarray(rng.integers(0, 256, (16, 20, 3), np.uint8))
+    (folder / "cat" / "text.jpg").write_text("this is no picture")
+    (folder / "cat" / "empty.jpg").write_bytes(b"")
+    whole = (folder / "cat" / "0.jpg").read_bytes()
+    (folder / "cat" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "cat" / "bomb.png").write_bytes(_bomb())
+    picture.convert("CMYK").save(folder / "dog" / "cmyk.jpg")
+    Image.fromarray(rng.integers(0, 65536, (16, 20), np.uint16)).save(folder / "dog" / "deep.png")
+    picture.quantize(16).save(folder / "dog" / "palette.png")
+    alpha = picture.rotate(90, expand=True)
+    alpha.putalpha(128)
+    alpha.save(folder / "dog" / "alpha.png")
+    shutil.copy(folder / "dog" / "1.jpg", folder / "dog" / "ünïcode copy.jpg")
+    settings = ["data.source=folder", f"data.path={folder}", f"paths.work={tmp_path}/work"]
+    code, lines = submit("preprocess", *settings, "image.height=16", "image.width=16", "image.channels=3")
+    assert code == 0, "\n".join(lines[-20:])
+    clean = tmp_path / "work/clean"
+    manifest = json.loads((clean / "manifest.json").read_text())
+    reasons = {"not_an_image": 1, "missing_image": 1, "truncated": 1, "too_large": 1}
+    assert manifest["quarantine"] == reasons
+    assert (manifest["input_rows"], manifest["deduplicated_rows"]) == (69, 1)
+    assert sum(split["num_rows"] for split in manifest["splits"].values()) == 64
+    rejected = pq.read_table(clean / "quarantine").to_pylist()
+    assert {row["image_id"].split("/")[-1]: row["reason"] for row in rejected} == {
+        "text.jpg": "not_an_image", "empty.jpg": "missing_image", "cut.jpg": "truncated", "bomb.png": "too_large",
+    }  # fmt: skip
+
+
+def _is_rank(process: psutil.Process) -> bool:
+    try:
+        return "farandole.train.rank" in process.cmdline()
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return False
+
+
+def test_a_killed_driver_leaves_no_rank_and_the_same_command_resumes(work, tmp_path):
+    copy = shutil.copytree(work, tmp_path / "work")
+    settings = [
+        f"paths.work={copy}",
+        *QUICK,
+        "train.run_name=long",
+        "train.epochs=150",
+        "train.checkpoint_every_steps=50",
+    ]
+    process = start("train", *settings)
+    assert process.stderr is not None
+    for line in process.stderr:  # until a step was logged, hence a checkpoint is on its way
+        if "train: epoch 3 done" in line:
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert sum(map(_is_rank, family)) == 2
+    os.kill(process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    code, lines = submit("train", *settings, "train.log_every_steps=1000")
+    assert code == 0, "\n".join(lines[-20:])
+    assert any("resuming at epoch" in line for line in lines)
+    receipts = [json.loads(line) for line in (copy / "runs/long/receipts.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in receipts] == list(range(150))

@@ -1,0 +1,39 @@
+import threading
+
+import numpy as np
+import pytest
+
+from farandole.core.reader import Batch
+from farandole.errors import DataError
+from farandole.train.input_pipeline import Prefetcher
+
+
+def batches(count: int, error: Exception | None = None):
+    for number in range(count):
+        rows = np.full(1, number)
+        yield Batch(rows, rows, rows, rows, rows)
+    if error:
+        raise error
+
+
+def test_order_is_kept_and_the_thread_ends():
+    source = Prefetcher(batches(20))
+    assert [int(batch.rows[0]) for batch in source] == list(range(20))
+    source.close()
+    assert "reader" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_error_comes_at_its_own_place():
+    source = Prefetcher(batches(3, DataError("row group 7")))
+    items = iter(source)
+    assert [int(next(items).rows[0]) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(DataError, match="row group 7"):
+        next(items)
+    source.close()
+
+
+def test_closing_in_the_middle_stops_an_endless_reader():
+    source = Prefetcher(batches(10**9))
+    assert next(iter(source)) is not None
+    source.close()
+    assert "reader" not in [thread.name for thread in threading.enumerate()]

@@ -1,0 +1,76 @@
+"""Models by name, saved as names, arguments and tensors."""
+
+import json
+
+import numpy as np
+import pytest
+
+from balanced_data import write_balanced
+from farandole.config import parse_config
+from farandole.errors import ConfigError, DataError
+from farandole.train.models import build_model
+from farandole.train.saved_model import load_model, save_model
+
+SHAPE = {"image_shape": (32, 32, 3), "num_classes": 10, "seed": 0, "precision": "float32"}
+
+
+def test_reference_cnn_has_the_documented_weights():
+    model = build_model("simple_cnn", {}, **SHAPE)
+    assert model.count_params() == 122_570
+    assert model(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("name", "side"), [("simple_cnn", 1), ("simple_cnn", 8), ("simple_cnn", 33), ("mlp", 5)])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_any_image_size_and_batch_gives_float32_logits(name, side, rows):
+    model = build_model(name, {}, **{**SHAPE, "image_shape": (side, side, 1), "num_classes": 4})
+    logits = model(np.zeros((rows, side, side, 1), np.uint8))
+    assert (logits.shape, logits.dtype) == ((rows, 4), "float32")
+
+
+def test_the_seed_decides_the_initial_weights():
+    one, same, other = (build_model("mlp", {}, **{**SHAPE, "seed": seed}).get_weights()[0] for seed in (1, 1, 2))
+    assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+def test_refusals():
+    with pytest.raises(ConfigError, match=r"model.arguments of mlp are hidden_units; received depth"):
+        build_model("mlp", {"depth": 3}, **SHAPE)
+    with pytest.raises(ConfigError, match=r"model mlp cannot be built with model.arguments {'hidden_units': \[-1\]}"):
+        build_model("mlp", {"hidden_units": [-1]}, **SHAPE)
+    with pytest.raises(ConfigError, match=r"must be one of simple_cnn, mlp; received 'vit'"):
+        build_model("vit", {}, **SHAPE)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    manifest = write_balanced(tmp_path / "data", train=[[4]])
+    config = parse_config({"model": {"name": "mlp", "arguments": {"hidden_units": [5]}}})
+    shape = {"image_shape": (8, 8, 1), "num_classes": 3, "seed": 7, "precision": "float32"}
+    model = build_model("mlp", {"hidden_units": [5]}, **shape)
+    save_model(tmp_path / "model", model, config, manifest)
+    return tmp_path / "model", model
+
+
+def test_a_saved_model_computes_the_same(saved):
+    directory, model = saved
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    expected = model(images).numpy()
+    loaded, description = load_model(directory)
+    assert loaded(images).numpy().tobytes() == expected.tobytes()
+    assert description.class_names == ["ant", "bee", "cat"]
+
+
+def test_changed_weights_and_descriptions_are_refused(saved):
+    directory, _ = saved
+    description = json.loads((directory / "model.json").read_text())
+    (directory / "model.json").write_text(json.dumps({**description, "name": "os.system"}))
+    with pytest.raises(ConfigError, match=r"received 'os.system'"):
+        load_model(directory)
+    (directory / "model.json").write_text(json.dumps({**description, "code": "import os"}))
+    with pytest.raises(DataError, match=r"model.json cannot be read: Extra inputs are not permitted"):
+        load_model(directory)
+    (directory / "model.json").write_text(json.dumps(description))
+    (directory / "weights.safetensors").write_bytes(b"cos\nsystem\n.")
+    with pytest.raises(DataError, match="the file was changed or damaged"):
+        load_model(directory)

@@ -1,0 +1,60 @@
+"""A run belongs to its settings: the same find it again, others are refused with the difference."""
+
+import json
+
+import pytest
+
+from balanced_data import write_balanced
+from farandole.config import parse_config
+from farandole.errors import ConfigError, DataError
+from farandole.train.run_directory import RunDirectory, append_line, keep_lines, read_lines
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return write_balanced(tmp_path, train=[[4]])
+
+
+def run_for(tmp_path, manifest, **train):
+    config = parse_config({"paths": {"work": str(tmp_path)}, "train": train})
+    return RunDirectory(config, manifest), config
+
+
+def test_the_name_follows_what_decides_the_weights(tmp_path, manifest):
+    name = run_for(tmp_path, manifest)[0].name
+    assert name.startswith("simple_cnn-")
+    assert run_for(tmp_path, manifest, log_every_steps=7, keep_checkpoints=9)[0].name == name
+    assert run_for(tmp_path, manifest, learning_rate=0.5)[0].name != name
+    assert run_for(tmp_path, manifest, run_name="mine")[0].name == "mine"
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path, manifest):
+    run, config = run_for(tmp_path, manifest, run_name="mine")
+    run.prepare(config)
+    assert not run.is_finished()
+    run.metrics.write_text("{}")
+    assert run.is_finished()
+    other, _ = run_for(tmp_path, manifest, run_name="mine", learning_rate=0.5, optimizer="sgd")
+    message = r"other settings: train.learning_rate 0.001 -> 0.5, train.optimizer 'adam' -> 'sgd'; choose another"
+    with pytest.raises(ConfigError, match=message):
+        other.is_finished()
+
+
+def test_damaged_settings_are_named(tmp_path, manifest):
+    run, config = run_for(tmp_path, manifest, run_name="mine")
+    run.prepare(config)
+    (run.path / "settings.json").write_text("{")
+    with pytest.raises(DataError, match=r"settings.json is not JSON"):
+        run.is_finished()
+
+
+def test_lines_are_cut_back_and_half_ones_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_lines(path) == []
+    for step in (1, 2, 3):
+        append_line(path, {"global_step": step})
+    with path.open("a") as file:
+        file.write('{"global_st')
+    assert [line["global_step"] for line in read_lines(path)] == [1, 2, 3]
+    keep_lines(path, 2)
+    assert path.read_text() == "".join(json.dumps({"global_step": step}) + "\n" for step in (1, 2))
