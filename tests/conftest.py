@@ -14,7 +14,8 @@ def spark() -> Iterator[SparkSession]:
     """local[2] on the loopback address, without a UI."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where ranks find distributed.faulty_rank
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]  # where ranks find distributed.faulty_rank
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     session = (
         SparkSession.builder.master("local[2]")
         .appName("farandole tests")

@@ -180,10 +180,17 @@ def test_order_is_shuffled_and_depends_on_the_seed(spark, tmp_path):
 
 def test_same_bytes_again_and_for_any_layout_of_the_input(spark, tmp_path, monkeypatch):
     runs = []
-    for run, (num_files, shuffled, piece_bytes) in enumerate(
-        [(2, False, 2**26), (2, False, 2**26), (1, True, 2**26), (5, True, 400)]
+    for run, (num_files, shuffled, piece_bytes, task_bytes, driver_rows) in enumerate(
+        [
+            (2, False, 2**26, 2**26, 2**18),
+            (2, False, 2**26, 2**26, 2**18),
+            (1, True, 2**26, 2**26, 0),
+            (5, True, 400, 900, 0),
+        ]
     ):
-        monkeypatch.setattr("farandole.core.rebalance_plan.PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("farandole.core.rebalance_plan.MAX_PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("farandole.spark.tasks.MAX_TASK_BYTES", task_bytes)
+        monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_ROWS", driver_rows)
         inputs = tables()
         if shuffled:
             order = {split: np.random.default_rng(run).permutation(inputs[split].num_rows) for split in SPLITS}
@@ -202,10 +209,11 @@ def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
     fetched_at_once = hashes(rebalance(spark, config, clean, config_fingerprint="cf"))
     descriptions = []
 
-    def counted(spark, description, num_tasks, task):
+    def counted(spark, description, *arguments, **options):
         descriptions.append(description)
-        return run_tasks(spark, description, num_tasks, task)
+        return run_tasks(spark, description, *arguments, **options)
 
+    monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_ROWS", 0)
     monkeypatch.setattr("farandole.spark.rebalance.run_tasks", counted)
     monkeypatch.setattr(
         "farandole.core.order_statistics.keys_at_ranks.__kwdefaults__", {"max_keys": 20, "max_bins": 64}
@@ -262,6 +270,16 @@ def test_a_vanished_input_file_is_named(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     (tmp_path / "clean/data/split=val/part-00001.parquet").unlink()
     with pytest.raises(DataError, match=r"split=val/part-00001\.parquet is listed in the manifest but does not exist"):
+        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+
+
+def test_a_damaged_file_that_misleads_the_scan_is_named(spark, tmp_path):
+    clean = write_clean(tmp_path, tables())
+    rows = pq.ParquetFile(tmp_path / "clean/data/split=train/part-00000.parquet").read().cast(CLEAN)
+    other_labels = rows.set_column(2, CLEAN.field(2), pa.array([2] * rows.num_rows, pa.int32()))
+    groups = [other_labels.slice(start, 5) for start in range(0, rows.num_rows, 5)]
+    write_file(tmp_path / "clean", "data/split=train/part-00000.parquet", CLEAN, groups)
+    with pytest.raises(DataError, match=r"clean/data/split=train/part-00000\.parquet has SHA-256 \w+, .*damaged"):
         rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
 
 
@@ -333,9 +351,9 @@ def test_a_task_that_runs_twice_leaves_the_same_files(spark, tmp_path, monkeypat
     clean = write_clean(tmp_path, first)
     once = hashes(rebalance(spark, config_for(tmp_path, "oversample"), clean, config_fingerprint="cf"))
 
-    def twice(spark, description, num_tasks, task):
-        run_tasks(spark, description, num_tasks, task)
-        return run_tasks(spark, description, num_tasks, task)
+    def twice(*arguments, **options):
+        run_tasks(*arguments, **options)
+        return run_tasks(*arguments, **options)
 
     monkeypatch.setattr("farandole.spark.rebalance.run_tasks", twice)
     assert hashes(rebalance(spark, config_for(tmp_path, "oversample"), clean, config_fingerprint="cf")) == once
@@ -345,8 +363,8 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
     """If a reduce task got other rows than a map task sent, the checksums would differ."""
     clean = write_clean(tmp_path, tables())
 
-    def forge(spark, description, num_tasks, task):
-        results = run_tasks(spark, description, num_tasks, task)
+    def forge(spark, description, num_items, task, *, num_tasks):
+        results = run_tasks(spark, description, num_items, task, num_tasks=num_tasks)
         if description == "rebalance: write files":
             results[0] = move.Written(results[0].entry, results[0].class_counts, results[0].checksum ^ 1)
         return results

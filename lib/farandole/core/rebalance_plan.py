@@ -11,13 +11,15 @@ from farandole.core.balance import BalancePlan
 from farandole.core.manifest import FileEntry, Manifest, SplitEntry
 from farandole.core.schema import SPLITS
 
-PIECE_BYTES = 64 * 1024 * 1024
-"""Images that a map task reads at a time."""
+MIN_PIECE_BYTES, MAX_PIECE_BYTES = 6 * 1024 * 1024, 64 * 1024 * 1024
+"""Images that a map task sorts at a time: the less, the more of it stays in the processor's caches."""
+MIN_PIECE_ROWS_PER_FILE = 32
+"""Rows that a piece sends to one output file, on average, so that there are not more piles than need be."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive row groups of one clean file: the input of one map task."""
+    """Consecutive row groups of one clean file, which a map task sorts at a time."""
 
     split: int
     """Index into SPLITS."""
@@ -88,7 +90,7 @@ def plan_rebalance(clean: Manifest, balance: BalancePlan, config: Config) -> Reb
     return RebalancePlan(
         clean=config.work / "clean",
         class_names=names,
-        pieces=_plan_pieces(splits, max(PIECE_BYTES // row_bytes, 1)),
+        pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(num_files)) // row_bytes),
         seed=config.balance.seed,
         row_bytes=row_bytes,
         counts=counts.ravel(),
@@ -105,6 +107,10 @@ def _row_bytes(clean: Manifest) -> int:
         return clean.image.height * clean.image.width * clean.image.channels
     files = [file for split in clean.splits.values() for file in split.files]
     return max(sum(file.num_bytes for file in files) // sum(file.num_rows for file in files), 1)
+
+
+def _piece_bytes(row_bytes: int, num_files: int) -> int:
+    return min(max(MIN_PIECE_ROWS_PER_FILE * num_files * row_bytes, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
 
 
 def _plan_pieces(splits: list[SplitEntry], max_rows: int) -> list[Piece]:

@@ -13,7 +13,7 @@ from farandole.core.fingerprint import hash_ids, id_checksum, row_keys
 from farandole.core.layout import split_evenly
 from farandole.core.manifest import FileEntry
 from farandole.core.parquet import open_file, read_row_group, write_file
-from farandole.core.rebalance_plan import PIECE_BYTES, Piece, RebalancePlan
+from farandole.core.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
 from farandole.core.schema import BALANCED, CLEAN, SPLITS
 from farandole.errors import DataError
 from farandole.spark.spill import SPILLED, read_spill, write_spill
@@ -66,19 +66,28 @@ class Written:
 
 def select_keys(plan: RebalancePlan, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Group int64 [n] and select key uint64 [n] of every row of a piece."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"], verify=False))
     return groups, row_keys(hashes, 0, plan.seed, "select")
 
 
 def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Group int64 [m] and order key uint64 [m] of every copy that a piece becomes."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"], verify=False))
     copies = _copy(plan, select, hashes, groups)
     return copies.groups, copies.keys
 
 
+def verify(plan: RebalancePlan, number: int) -> None:
+    """Compares the file of piece `number` with the manifest.
+
+    Raises:
+        DataError: names the file, if it is damaged.
+    """
+    open_file(plan.clean, plan.pieces[number].entry)
+
+
 def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
-    """Map task: reads piece `number` and writes what it becomes, grouped by output file, to spill/NUMBER.arrow.
+    """Map: reads piece `number` and writes what it becomes, by output file and key, to spill/NUMBER.arrow.
 
     Raises:
         DataError: the file is damaged or holds an unknown label.
@@ -95,7 +104,7 @@ def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
         keys=copies.keys,
         destinations=plan.first_file(piece.split) + _files_of(copies, cuts),
         num_files=plan.num_files,
-        max_batch_rows=max(PIECE_BYTES // 4 // plan.row_bytes, 1),
+        max_batch_rows=max(MAX_PIECE_BYTES // 4 // plan.row_bytes, 1),
     )
     return Moved(
         counts=np.bincount(groups, minlength=len(plan.counts)),
@@ -106,7 +115,9 @@ def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
 
 
 def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group: int, number: int) -> Written:
-    """Reduce task: gathers the rows of output file `number` from all spill files, sorts and writes them.
+    """Reduce: gathers the rows of output file `number` from all spill files, in order, and writes them.
+
+    Images are copied for one row group at a time, straight from the memory maps.
 
     Raises:
         DataError: an image_id occurs twice, or rows are not as many as planned.
@@ -114,7 +125,8 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
     split, index = plan.place(number)
     paths = [spill / f"{piece}.arrow" for piece in range(len(plan.pieces))]
     batches = [batch for path in paths for batch in read_spill(path, number, plan.num_files)]
-    rows = pa.Table.from_batches(batches, SPILLED).combine_chunks()
+    images = [batch.column("image") for batch in batches]
+    rows = pa.Table.from_batches(batches, SPILLED).drop_columns("image").combine_chunks()
     planned = plan.dealt[split][:, index]
     class_counts = np.bincount(rows["label"].to_numpy(), minlength=len(planned))
     path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
@@ -127,7 +139,7 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
     order = pc.sort_indices(rows, sort_keys=names).to_numpy()
     _refuse_duplicates(plan, rows, order)
     first_row = int(plan.dealt[split][:, :index].sum())
-    row_groups = _row_groups(rows, order, first_row, split_evenly(len(order), rows_per_row_group))
+    row_groups = _row_groups(rows, images, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
         entry=write_file(directory, path, BALANCED, row_groups),
         class_counts=class_counts,
@@ -135,8 +147,8 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
     )
 
 
-def _read(plan: RebalancePlan, piece: Piece, columns: list[str]) -> pa.Table:
-    file = open_file(plan.clean, piece.entry)
+def _read(plan: RebalancePlan, piece: Piece, columns: list[str], *, verify: bool = True) -> pa.Table:
+    file = open_file(plan.clean, piece.entry, verify=verify)
     path = plan.clean / piece.entry.path
     return pa.concat_tables([read_row_group(file, path, i, columns) for i in range(piece.first, piece.stop)])
 
@@ -180,10 +192,30 @@ def _refuse_duplicates(plan: RebalancePlan, rows: pa.Table, order: np.ndarray) -
             raise DataError(f"image_id {one!r} occurs twice in {plan.clean}; run preprocess again")
 
 
-def _row_groups(rows: pa.Table, order: np.ndarray, first_row: int, sizes: list[int]) -> Iterator[pa.Table]:
-    start = 0
+def _row_groups(
+    rows: pa.Table, images: list[pa.Array], order: np.ndarray, first_row: int, sizes: list[int]
+) -> Iterator[pa.Table]:
+    starts = np.cumsum([0, *(len(array) for array in images)])
+    first = 0
     for size in sizes:
-        taken = rows.take(pa.array(order[start : start + size])).drop_columns("key")
-        numbers = np.arange(first_row + start, first_row + start + size, dtype=np.int64)
-        yield taken.append_column("row", pa.array(numbers))
-        start += size
+        positions = order[first : first + size]
+        numbers = np.arange(first_row + first, first_row + first + size, dtype=np.int64)
+        taken = rows.take(pa.array(positions)).drop_columns("key").append_column("row", pa.array(numbers))
+        yield taken.append_column("image", _gather(images, starts, positions)).select(BALANCED.names)
+        first += size
+
+
+def _gather(arrays: list[pa.Array], starts: np.ndarray, positions: np.ndarray) -> pa.Array:
+    """What stands at the positions of arrays that are thought of as one, in which each begins at its start.
+
+    Arrow would join whole arrays first. Every array is sorted by key, so that the rows of a row group lie together in
+    it, and the slices that hold them are small enough for the processor's caches.
+    """
+    ascending = np.sort(positions)
+    ends = np.searchsorted(ascending, starts)
+    used = np.flatnonzero(np.diff(ends))
+    low, high = ascending[ends[used]], ascending[ends[used + 1] - 1] + 1
+    spans = zip(used, low - starts[used], high - low, strict=True)
+    joined = pa.concat_arrays([arrays[i].slice(int(offset), int(length)) for i, offset, length in spans])
+    moved = low - (np.cumsum(high - low) - (high - low))  # how much further to the front a slice stands in `joined`
+    return joined.take(pa.array(positions - moved[np.searchsorted(low, positions, side="right") - 1]))

@@ -21,8 +21,11 @@ from farandole.core.order_statistics import Combine, Measure, Scan, keys_at_rank
 from farandole.core.rebalance_plan import Piece, RebalancePlan, plan_rebalance
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
-from farandole.spark.move import Cuts, Moved, Written, move, order_keys, select_keys, write
-from farandole.spark.tasks import run_tasks
+from farandole.spark.move import Cuts, Moved, Written, move, order_keys, select_keys, verify, write
+from farandole.spark.tasks import plan_num_tasks, run_tasks
+
+MAX_DRIVER_ROWS = 2**18
+"""Ids and labels of so many rows are read by the driver: about 0.2 s."""
 
 
 def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fingerprint: str) -> Manifest:
@@ -52,12 +55,14 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     with commit.new_directory(config.work / "balanced") as directory:
         spill = directory / ".spill"
         spill.mkdir()
-        cuts = _find_cuts(spark, plan)
+        cuts = _find_cuts_or_damage(spark, plan)
         map_task = functools.partial(move, plan, cuts, spill)
-        moved = run_tasks(spark, "rebalance: sort rows by file", len(plan.pieces), map_task)
+        num_tasks = _num_tasks(spark, plan, plan.counts)
+        moved = run_tasks(spark, "rebalance: sort rows by file", len(plan.pieces), map_task, num_tasks=num_tasks)
         _check_moved(plan, clean, moved)
         reduce_task = functools.partial(write, plan, spill, directory, config.layout.rows_per_row_group)
-        written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task)
+        num_tasks = _num_tasks(spark, plan, plan.targets)
+        written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task, num_tasks=num_tasks)
         shutil.rmtree(spill)
         changed = {
             "stage": "rebalance",
@@ -71,6 +76,20 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
         manifest = Manifest(**clean.model_dump() | changed)
         commit.write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
+
+
+def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:
+    return plan_num_tasks(int(counts.sum()) * plan.row_bytes, spark.sparkContext.defaultParallelism)
+
+
+def _find_cuts_or_damage(spark: SparkSession, plan: RebalancePlan) -> Cuts:
+    try:
+        return _find_cuts(spark, plan)
+    except DataError:
+        # Scans read two columns and leave it to the map tasks to verify the files. A scan that fails may have met a
+        # damaged one, and then this says which.
+        run_tasks(spark, "rebalance: look for damaged files", len(plan.pieces), functools.partial(verify, plan))
+        raise
 
 
 def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
@@ -96,14 +115,19 @@ def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
 def _scan(
     spark: SparkSession, description: str, plan: RebalancePlan, keys: Callable[[Piece], tuple[np.ndarray, np.ndarray]]
 ) -> Scan:
-    """Passes over the keys of all pieces. One task for each core, which combines its pieces: few results come back."""
-    num_tasks = min(len(plan.pieces), spark.sparkContext.defaultParallelism)
+    """Passes over the keys of all pieces; few keys, on the driver, where it takes less than Spark takes to start a job.
+
+    Else a task combines its pieces, and there are no more tasks than cores: few results come back.
+    """
+    on_driver = plan.counts.sum() <= MAX_DRIVER_ROWS
+    num_tasks = 1 if on_driver else min(len(plan.pieces), spark.sparkContext.defaultParallelism)
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
         def task(number: int) -> np.ndarray:
             return functools.reduce(combine, (measure(*keys(piece)) for piece in plan.pieces[number::num_tasks]))
 
-        return functools.reduce(combine, run_tasks(spark, description, num_tasks, task))
+        results = [task(0)] if on_driver else run_tasks(spark, description, num_tasks, task)
+        return functools.reduce(combine, results)
 
     return scan
 

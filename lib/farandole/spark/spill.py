@@ -1,6 +1,7 @@
 """Rows on their way to their file: one spill file per map task, in which each reduce task finds its rows by an offset.
 
-Layout of a spill file: Arrow IPC messages, sorted by destination file, then int64 [num_files + 1] byte offsets.
+Layout of a spill file: Arrow IPC messages, sorted by destination file and in it by key, then int64 [num_files + 1] byte
+offsets.
 Uncompressed and read through a memory map, so that a row is copied only when it is sorted into its place.
 """
 
@@ -14,14 +15,7 @@ import pyarrow as pa
 from farandole.core.layout import split_evenly
 from farandole.core.schema import CLEAN
 
-# large_binary: the images of one output file may be more than the 2 GB that 32-bit offsets reach.
-SPILLED = pa.schema(
-    [
-        *(pa.field(field.name, pa.large_binary()) if field.name == "image" else field for field in CLEAN),
-        pa.field("copy", pa.int32()),
-        pa.field("key", pa.uint64()),
-    ]
-)
+SPILLED = pa.schema([*CLEAN, pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
 """Columns of a spill file: clean rows, which copy each is, and the key that orders them."""
 
 
@@ -36,7 +30,7 @@ def write_spill(
     num_files: int,
     max_batch_rows: int,
 ) -> None:
-    """Writes rows[positions], grouped by destination.
+    """Writes rows[positions], grouped by destination and in the order of their keys.
 
     Written to a sibling and renamed, so that a task that Spark runs twice leaves one whole file.
 
@@ -50,10 +44,10 @@ def write_spill(
         num_files: of all splits together.
         max_batch_rows: bounds the memory that is taken at a time.
     """
-    order = np.argsort(destinations, kind="stable")
+    order = np.lexsort((keys, destinations))
     bounds = np.searchsorted(destinations[order], np.arange(num_files + 1))
     offsets = np.empty(num_files + 1, dtype=np.int64)
-    rows = rows.cast(pa.schema([SPILLED.field(name) for name in rows.schema.names]))
+    rows = rows.cast(CLEAN)  # which of the columns may be null is part of the schema
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with pa.OSFile(str(partial), "wb") as sink:
         with pa.ipc.new_stream(sink, SPILLED) as stream:

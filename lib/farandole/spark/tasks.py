@@ -1,6 +1,8 @@
 """Spark schedules, Arrow moves: a stage is a function of a task number, and what comes back are counts, never rows."""
 
 import errno
+import sys
+import zipimport
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,22 +13,40 @@ from farandole.errors import FarandoleError
 Result = TypeVar("Result")
 
 
-def run_tasks(spark: SparkSession, description: str, num_tasks: int, task: Callable[[int], Result]) -> list[Result]:
-    """Runs task(0) .. task(num_tasks - 1) on the executors and returns their results in that order.
+MAX_TASK_BYTES, MIN_TASK_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
+"""Of images that one Spark task moves: above, a retry repeats much work; below, its start costs more than its work."""
+
+
+def plan_num_tasks(num_bytes: int, num_slots: int) -> int:
+    """How many Spark tasks move so many bytes: one for each slot, but neither tiny ones nor huge ones."""
+    return max(-(-num_bytes // MAX_TASK_BYTES), min(num_slots, -(-num_bytes // MIN_TASK_BYTES)), 1)
+
+
+def run_tasks(
+    spark: SparkSession,
+    description: str,
+    num_items: int,
+    task: Callable[[int], Result],
+    *,
+    num_tasks: int | None = None,
+) -> list[Result]:
+    """Runs task(0) .. task(num_items - 1) on the executors and returns their results in that order.
 
     A task must be idempotent, since Spark may run it again: everything it writes is a function of its number.
+    Consecutive numbers share a Spark task, one after the other, where num_tasks is less than num_items.
     `description` is what the Spark UI and the progress bar show.
 
     Raises:
         FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it.
         OSError: a task found the disk full.
     """
-    if num_tasks == 0:
+    if num_items == 0:
         return []
     context = spark.sparkContext
     context.setJobDescription(description)
     try:
-        outcomes = context.parallelize(range(num_tasks), num_tasks).map(lambda number: _outcome(task, number)).collect()
+        numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
+        outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
     finally:
         context.setJobDescription(None)
     for _, error in outcomes:
@@ -45,3 +65,17 @@ def _outcome(task: Callable[[int], Result], number: int) -> tuple[Result | None,
         if error.errno != errno.ENOSPC:
             raise
         return None, error
+    finally:
+        _forget_archives()
+
+
+def _forget_archives() -> None:
+    """Saves a reused worker 0.1 s of CPU per task.
+
+    PySpark invalidates Python's import caches before each task, whereupon every archive on the path reads its
+    directory again: pyspark.zip once for each package imported from it, and Spark's largest jar. Finders that are
+    forgotten are not asked; they come back, from memory, with the next import that needs them.
+    """
+    for path, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimport.zipimporter):
+            del sys.path_importer_cache[path]
