@@ -8,6 +8,7 @@ usage() {
     cat <<'END'
 ./do train [ARGUMENTS]   spark-submit jobs/train.py; arguments are passed on, such as --config conf/cifar10.toml
 ./do test [ARGUMENTS]    ruff, mypy and pytest; with arguments pytest alone, and they are passed on
+./do bench NAME          measures, side by side with others: data; what it compares with is installed first
 ./do lint                ruff and mypy
 ./do fmt                 ruff's formatter and fixes
 END
@@ -106,10 +107,21 @@ lint() {
     mypy
 }
 
+bench() { # name of a program in bench/, its arguments
+    if [ "${1:-}" != data ]; then
+        echo "error[2]: ./do bench measures: data; received '${1:-}'" >&2
+        exit 2
+    fi
+    name=$1
+    shift
+    "$(find_uv)" sync --quiet --inexact --group bench || fail "uv could not install the bench's packages; see above"
+    exec python "bench/$name.py" "$@"
+}
+
 verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
-    train | test | lint | fmt) install ;;
+    train | test | bench | lint | fmt) install ;;
     "") usage && exit ;;
     *) usage >&2 && echo "error[2]: ./do has no verb '$verb'; its verbs are above" >&2 && exit 2 ;;
 esac
@@ -125,6 +137,7 @@ case $verb in
         [ $# -gt 0 ] || lint
         exec pytest "$@"
         ;;
+    bench) check_java && bench "$@" ;;
     lint) lint ;;
     fmt) ruff check --fix --quiet && ruff format ;;
 esac

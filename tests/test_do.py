@@ -54,7 +54,7 @@ def do(clone: Path, *arguments: str, **environment: str) -> subprocess.Completed
 def test_alone_it_lists_its_verbs(clone: Path) -> None:
     done = do(clone)
     assert done.returncode == 0
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "lint", "fmt"]
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "bench", "lint", "fmt"]
 
 
 def test_an_unknown_verb_is_a_usage_error(clone: Path) -> None:
@@ -69,6 +69,21 @@ def test_once_installed_it_goes_straight_to_the_program(clone: Path) -> None:
     assert do(clone, "train", "--set", "train.epochs=3").stdout == "spark-submit jobs/train.py --set train.epochs=3\n"
     assert do(clone, "test").stdout.splitlines() == ["ruff check", "ruff format --check", "mypy", "pytest"]
     assert do(clone, "lint").stdout.splitlines() == ["ruff check", "ruff format --check", "mypy"]
+
+
+def test_bench_installs_what_it_compares_with(clone: Path) -> None:
+    install(clone)
+    script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
+    script(clone / ".venv" / "bin" / "python", 'echo python "$@"')
+    done = do(clone, "bench", "data", "--rows", "9")
+    assert done.stdout == "uv sync --quiet --inexact --group bench\npython bench/data.py --rows 9\n"
+
+
+def test_a_bench_that_there_is_not_is_a_usage_error(clone: Path) -> None:
+    install(clone)
+    done = do(clone, "bench", "tada")
+    assert done.returncode == 2
+    assert done.stderr == "error[2]: ./do bench measures: data; received 'tada'\n"
 
 
 def test_a_failing_check_fails_the_tests(clone: Path) -> None:
