@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from farandole.cli import run_job
 from farandole.config import Config
@@ -14,6 +15,7 @@ from farandole.log import say
 from farandole.report.from_run import most_confident, write_run_report
 from farandole.report.progress import follow
 from farandole.spark.launch import check_slots, launch_ranks
+from farandole.spark.restart import launch_with_restarts
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session, ensure_balanced
 from farandole.train.checkpoint import newest_position
@@ -56,18 +58,25 @@ def _with_slots(session: Session, config: Config) -> Session:
 def _run_training(session: Session, config: Config, manifest: Manifest, run: RunDirectory) -> None:
     train, data = config.train, config.work / "balanced"
     run.prepare(config)
-    position = newest_position(run.checkpoints)
-    start = f"resuming at epoch {position.epoch}, step {position.step}" if position else "from the start"
-    say(f"train: {train.num_ranks} ranks into {run.path}, {start}")
+    say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
     spec = {"task": "train", "config": config.model_dump(), "data_directory": str(data)}
+
+    def launch() -> list[dict[str, Any]]:
+        return launch_ranks(session(), module=RANK_PROGRAM, train=train, spec=spec, log_directory=run.logs)
+
     with follow(run.history, total):
-        results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=run.logs)
+        results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
     wrong = most_confident(results, config.evaluate.num_wrong_images)
     write_run_report(run.report, run.path, metrics, manifest, data, wrong)
     write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # last: it says that the run is finished
+
+
+def _resume_point(run: RunDirectory) -> str:
+    position = newest_position(run.checkpoints)
+    return f"from epoch {position.epoch}, step {position.step}" if position else "from the start"
 
 
 def _show(config: Config, run: RunDirectory) -> None:

@@ -137,8 +137,10 @@ class Train(Section):
     keep_checkpoints: int = Field(default=3, ge=1)
     threads_per_rank: int = Field(default=1, ge=0)
     """TensorFlow's intra-op threads; 0: as many as the host has cores."""
-    hang_seconds: float = Field(default=60.0, gt=0.0)
-    """A rank that makes no progress for so long is taken for hung and the run is ended."""
+    hang_seconds: float = Field(default=20.0, gt=0.0)
+    """A rank from which nothing is heard for so long is taken for hung, and ended."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often ranks are started again, from the newest checkpoint, after one died or hung."""
 
 
 class Evaluate(Section):

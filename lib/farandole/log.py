@@ -28,10 +28,10 @@ def error_line(error: BaseException) -> str:
     """The last line that a failed job prints: `error[CODE]: what is wrong, what was received; what to do`."""
     if isinstance(error, FarandoleError):
         return f"error[{error.exit_code}]: " + " ".join(str(error).split())
-    return f"error[1]: {type(error).__name__}: {_gist(str(error))}"
+    return f"error[1]: {type(error).__name__}: {gist(str(error))}"
 
 
-def _gist(text: str) -> str:
+def gist(text: str) -> str:
     """One line out of the text of a foreign error: the Python error that a task raised, or else the first line.
 
     Spark's text holds the task's whole Python stack and a Java stack; the line below the last indented line of the

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from py4j.protocol import Py4JJavaError
 from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from farandole.config import Train
 from farandole.core.commit import write_text
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
+from farandole.log import gist
 from farandole.spark.child import Child
 from farandole.spark.placement import Place, Seat, describe_places, plan_places
 from farandole.spark.session import num_slots
@@ -60,6 +62,7 @@ def launch_ranks(
 
     Raises:
         ResourceError: too few slots, or two ranks on one GPU.
+        RankError: a rank died or hung, or Spark lost the stage.
         FarandoleError: a rank's own error, with the rank and the host in front of it.
     """
     num_ranks = train.num_ranks
@@ -73,6 +76,8 @@ def launch_ranks(
     context.setJobDescription(f"{num_ranks} ranks")
     try:
         outcomes = context.parallelize(range(num_ranks), num_ranks).barrier().mapPartitions(run).collect()
+    except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
+        raise RankError(f"Spark lost the stage that runs the ranks: {gist(str(error))}") from error
     finally:
         context.setJobDescription(None)
     failures = [outcome for outcome in outcomes if "failure" in outcome]
