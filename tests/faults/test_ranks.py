@@ -72,6 +72,19 @@ def test_nan_stops_every_rank_at_the_same_step_and_spoils_no_checkpoint(spark, t
     assert list((tmp_path / "runs/run/checkpoints").glob("*")) == []
 
 
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [
+        ("arrow", r"epoch 0: 60 rows planned, 50 trained; .*part-00000.parquet, row group 0: 10 planned, 0 trained"),
+        ("petastorm", r"epoch 0: \d\d rows planned for rank \d, petastorm delivered .*part-00000.parquet, row group 0"),
+    ],
+)
+def test_a_reader_that_loses_a_row_group_ends_in_exit_3(spark, tmp_path, data, reader, message):
+    with pytest.raises(DataError, match=message) as caught:
+        launch(spark, config_for(tmp_path, reader=reader), data, {"kind": "lose", "step": -1, "ranks": [0, 1]})
+    assert caught.value.exit_code == 3
+
+
 def test_the_traceback_of_the_rank_is_kept_for_the_log_file(spark, tmp_path, data):
     with pytest.raises(DataError) as caught:
         launch(spark, config_for(tmp_path), data, {"kind": "raise", "step": 2, "ranks": [0]})
