@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pyspark.sql import SparkSession
+
 from farandole.cli import run_job
 from farandole.config import Config
 from farandole.core.commit import exclusive, write_text
@@ -14,7 +16,7 @@ from farandole.errors import GateError
 from farandole.log import say
 from farandole.report.from_run import most_confident, write_run_report
 from farandole.report.progress import follow
-from farandole.spark.launch import check_slots, launch_ranks
+from farandole.spark.launch import check_slots, check_slots_early, launch_ranks
 from farandole.spark.restart import launch_with_restarts
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session, ensure_balanced
@@ -32,30 +34,27 @@ def train(config: Config) -> None:
 
 def ensure_trained(session: Session, config: Config) -> tuple[RunDirectory, Manifest]:
     """The finished run of this configuration, after running the stages that are missing or stale, and training."""
-    manifest = ensure_balanced(_with_slots(session, config), config)
-    run = RunDirectory(config, manifest)
-    if run.is_finished():
-        say("train: up to date")
-    else:
-        check_slots(session(), config.train.num_ranks)
-        with exclusive(run.path):
-            _run_training(session, config, manifest, run)
-    _show(config, run)
-    return run, manifest
 
-
-def _with_slots(session: Session, config: Config) -> Session:
-    """A session that is refused when it has fewer slots than ranks: better before the data stages than after."""
-
-    def checked():  # type: ignore[no-untyped-def]
+    def checked() -> SparkSession:
+        # Fewer slots than ranks are refused before the data stages rather than after.
+        check_slots_early(config.train.num_ranks)
         spark = session()
         check_slots(spark, config.train.num_ranks)
         return spark
 
-    return checked
+    manifest = ensure_balanced(checked, config)
+    run = RunDirectory(config, manifest)
+    if run.is_finished():
+        say("train: up to date")
+    else:
+        spark = checked()
+        with exclusive(run.path):
+            _run_training(spark, config, manifest, run)
+    _show(config, run)
+    return run, manifest
 
 
-def _run_training(session: Session, config: Config, manifest: Manifest, run: RunDirectory) -> None:
+def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
     train, data = config.train, config.work / "balanced"
     run.prepare(config)
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
@@ -64,7 +63,7 @@ def _run_training(session: Session, config: Config, manifest: Manifest, run: Run
     spec = {"task": "train", "config": config.model_dump(), "data_directory": str(data)}
 
     def launch() -> list[dict[str, Any]]:
-        return launch_ranks(session(), module=RANK_PROGRAM, train=train, spec=spec, log_directory=run.logs)
+        return launch_ranks(spark, module=RANK_PROGRAM, train=train, spec=spec, log_directory=run.logs)
 
     with follow(run.history, total):
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)

@@ -26,7 +26,7 @@ from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
 from farandole.spark.placement import Place, Seat, describe_places, plan_places
-from farandole.spark.session import num_slots
+from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 
 START_SECONDS = 300.0
 """How long a rank may take to import TensorFlow and meet the others."""
@@ -35,13 +35,27 @@ GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.25
 
 
+def check_slots_early(num_ranks: int) -> None:
+    """Refuses too few slots before Spark has started, where the master's name tells how many there will be.
+
+    Raises:
+        ResourceError: a local master runs fewer tasks at a time than there are ranks.
+    """
+    offered = slots_of_local_master(chosen_master())
+    if offered is not None:
+        _refuse_too_few(offered, num_ranks)
+
+
 def check_slots(spark: SparkSession, num_ranks: int) -> None:
     """Refuses at once what Spark would wait for.
 
     Raises:
         ResourceError: the cluster runs fewer tasks at a time than there are ranks.
     """
-    offered = num_slots(spark, wanted=num_ranks)
+    _refuse_too_few(num_slots(spark, wanted=num_ranks), num_ranks)
+
+
+def _refuse_too_few(offered: int, num_ranks: int) -> None:
     if offered < num_ranks:
         raise ResourceError(
             f"train.num_ranks needs {num_ranks} slots, the cluster offers {offered}; "
