@@ -32,7 +32,7 @@ def error_line(error: BaseException) -> str:
 
 
 def gist(text: str) -> str:
-    """One line out of the text of a foreign error: the Python error that a task raised, or else the first line.
+    """One line out of the text of a foreign error: the Python error that a task raised, or else what Java said.
 
     Spark's text holds the task's whole Python stack and a Java stack; the line below the last indented line of the
     former says what happened.
@@ -42,7 +42,8 @@ def gist(text: str) -> str:
     for line in lines[starts[0] + 1 :] if starts else []:
         if line and not line[0].isspace():
             return line[:500]
-    return lines[0][:500]
+    said = [line.lstrip(": ") for line in lines if not line.startswith(("\tat ", "An error occurred while calling"))]
+    return (said or lines)[0][:500]
 
 
 def write_stack(error: BaseException, directory: Path, job: str) -> Path | None:

@@ -6,7 +6,6 @@ spec["fault"] = {"kind": "kill" | "raise" | "stop" | "nan" | "lose", "step": int
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,7 +28,7 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
 
     if fault["kind"] == "lose" and world.rank in fault["ranks"]:
         _lose_rows()
-    if fault["kind"] == "nan":
+    if fault["kind"] == "nan" and world.rank in fault["ranks"]:
         restore = Trainer._restore
 
         def poisoned(self: Trainer) -> None:
@@ -76,4 +75,4 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 if __name__ == "__main__":
     rank.TASKS["train"] = train
-    sys.exit(rank.main())
+    rank.main()
