@@ -15,12 +15,12 @@ from farandole.spark.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
 from farandole.train.run_directory import RunDirectory
-from train import LOCAL_CONF, RANK_PROGRAM, ensure_trained
+from train import LOCAL_CONF, RANK_PROGRAM, check_gate, ensure_trained
 
 
 def evaluate(config: Config) -> None:
     session = cache(lambda: start_session("farandole evaluate", LOCAL_CONF))
-    run, manifest = ensure_trained(session, config)
+    run, manifest = ensure_trained(session, config, asked=False)
     target = run.path / "evaluation"
     own = fingerprint([config.evaluate.model_dump(), run.fingerprint, (run.model / "model.json").read_text()])
     if _is_done(target, own):
@@ -29,6 +29,7 @@ def evaluate(config: Config) -> None:
         with exclusive(target):
             _run_evaluation(session, config, manifest, run, target, own)
     say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
+    check_gate(config, target / "metrics.json")
 
 
 def _is_done(target: Path, own: str) -> bool:
@@ -45,6 +46,7 @@ def _run_evaluation(
         "task": "evaluate",
         "config": config.model_dump(),
         "data_directory": str(data),
+        "data_fingerprint": manifest.fingerprint(),
         "model_directory": str(run.model),
     }
     results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=target / "logs")

@@ -3,6 +3,9 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
 
 from farandole.cli import run_job
 from farandole.config import Config
@@ -13,9 +16,10 @@ from farandole.errors import GateError
 from farandole.log import say
 from farandole.report.from_run import most_confident, write_run_report
 from farandole.report.progress import follow
-from farandole.spark.launch import check_slots, launch_ranks
+from farandole.spark.launch import check_slots, check_slots_early, launch_ranks
+from farandole.spark.restart import launch_with_restarts
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
-from farandole.spark.stages import Session, ensure_balanced
+from farandole.spark.stages import Session, announce, ensure_balanced
 from farandole.train.checkpoint import newest_position
 from farandole.train.run_directory import RunDirectory
 
@@ -25,52 +29,67 @@ RANK_PROGRAM = "farandole.train.rank"
 
 def train(config: Config) -> None:
     session = cache(lambda: start_session("farandole train", LOCAL_CONF))
-    ensure_trained(session, config)
+    run, _ = ensure_trained(session, config, asked=True)
+    check_gate(config, run.metrics)
 
 
-def ensure_trained(session: Session, config: Config) -> tuple[RunDirectory, Manifest]:
-    """The finished run of this configuration, after running the stages that are missing or stale, and training."""
-    manifest = ensure_balanced(_with_slots(session, config), config)
-    run = RunDirectory(config, manifest)
-    if run.is_finished():
-        say("train: up to date")
-    else:
-        check_slots(session(), config.train.num_ranks)
-        with exclusive(run.path):
-            _run_training(session, config, manifest, run)
-    _show(config, run)
-    return run, manifest
+def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[RunDirectory, Manifest]:
+    """The finished run of this configuration, after running the stages that are missing or stale, and training.
 
+    Raises:
+        ConfigError: the run is not finished, nobody asked for it, and pipeline.run_missing_stages is false.
+    """
 
-def _with_slots(session: Session, config: Config) -> Session:
-    """A session that is refused when it has fewer slots than ranks: better before the data stages than after."""
-
-    def checked():  # type: ignore[no-untyped-def]
+    def checked() -> SparkSession:
+        # Fewer slots than ranks are refused before the data stages rather than after.
+        check_slots_early(config.train.num_ranks)
         spark = session()
         check_slots(spark, config.train.num_ranks)
         return spark
 
-    return checked
+    manifest = ensure_balanced(checked, config)
+    run = RunDirectory(config, manifest)
+    if run.is_finished():
+        say("train: up to date")
+    else:
+        announce("train", f"{run.path} is not finished", config, asked)
+        spark = checked()
+        with exclusive(run.path):
+            _run_training(spark, config, manifest, run)
+    _show(run)
+    return run, manifest
 
 
-def _run_training(session: Session, config: Config, manifest: Manifest, run: RunDirectory) -> None:
+def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
     train, data = config.train, config.work / "balanced"
     run.prepare(config)
-    position = newest_position(run.checkpoints)
-    start = f"resuming at epoch {position.epoch}, step {position.step}" if position else "from the start"
-    say(f"train: {train.num_ranks} ranks into {run.path}, {start}")
+    say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
-    spec = {"task": "train", "config": config.model_dump(), "data_directory": str(data)}
+    spec = {
+        "task": "train",
+        "config": config.model_dump(),
+        "data_directory": str(data),
+        "data_fingerprint": manifest.fingerprint(),
+    }
+
+    def launch() -> list[dict[str, Any]]:
+        return launch_ranks(spark, module=RANK_PROGRAM, train=train, spec=spec, log_directory=run.logs)
+
     with follow(run.history, total):
-        results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=run.logs)
+        results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
     wrong = most_confident(results, config.evaluate.num_wrong_images)
     write_run_report(run.report, run.path, metrics, manifest, data, wrong)
     write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # last: it says that the run is finished
 
 
-def _show(config: Config, run: RunDirectory) -> None:
+def _resume_point(run: RunDirectory) -> str:
+    position = newest_position(run.checkpoints)
+    return f"from epoch {position.epoch}, step {position.step}" if position else "from the start"
+
+
+def _show(run: RunDirectory) -> None:
     metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
     done = metrics["train"]
     say(
@@ -84,10 +103,22 @@ def _show(config: Config, run: RunDirectory) -> None:
                 f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
             )
     say(f"report: {run.report}")
-    accuracy = metrics.get("test", {}).get("accuracy", 0.0)
-    if accuracy < config.evaluate.min_test_accuracy:
+
+
+def check_gate(config: Config, metrics_file: Path) -> None:
+    """Holds the test accuracy in a metrics.json against evaluate.min_test_accuracy.
+
+    Raises:
+        GateError: it is lower, or there is no test split to tell.
+    """
+    wanted = config.evaluate.min_test_accuracy
+    test = json.loads(metrics_file.read_text(encoding="utf-8")).get("test")
+    if wanted and test is None:
+        raise GateError(f"evaluate.min_test_accuracy is {wanted}, but there are no test rows; set split.test_fraction")
+    if wanted and test["accuracy"] < wanted:
         raise GateError(
-            f"test accuracy {accuracy:.4f} is below evaluate.min_test_accuracy {config.evaluate.min_test_accuracy}"
+            f"test accuracy {test['accuracy']:.4f} is below evaluate.min_test_accuracy {wanted}; "
+            f"train longer or otherwise, or lower the gate"
         )
 
 

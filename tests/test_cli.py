@@ -66,6 +66,16 @@ def test_spark_stacks_are_cut_down_to_the_error_inside():
     assert error_line(RuntimeError(text)) == "error[1]: RuntimeError: ZeroDivisionError: division by zero"
 
 
+def test_a_dead_worker_is_said_in_java_s_words():
+    text = (
+        "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+        ": org.apache.spark.SparkException: Job aborted: Python worker exited unexpectedly (crashed)\n"
+        "\tat org.x(X.scala:1)\n"
+    )
+    expected = "org.apache.spark.SparkException: Job aborted: Python worker exited unexpectedly (crashed)"
+    assert error_line(RuntimeError(text)) == f"error[1]: RuntimeError: {expected}"
+
+
 def test_a_code_that_crossed_a_process_boundary_finds_its_class():
     assert [type(error_for(code, "x")) for code in (1, 2, 3, 4, 5)] == [
         RankError, ConfigError, DataError, ResourceError, GateError,

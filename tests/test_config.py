@@ -27,6 +27,8 @@ def test_shipped_configs_are_valid(path):
         ("train.run_name=../x", r"train.run_name: String should match pattern .*; received '../x'"),
         ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),
         ("data.source=folder", r"data.path is empty but data.source is 'folder'"),
+        ("train.learning_rate=inf", r"train.learning_rate: Input should be a finite number; received inf"),
+        ("paths.work=''", r"paths.work: String should have at least 1 character; received ''"),
         ("epochs=3", r"--set expects section.key=value, received 'epochs=3'"),
         ("train.epochs", r"--set expects section.key=value, received 'train.epochs'"),
         ("paths.work.x=1", r"'work' is a value, not a table"),

@@ -54,7 +54,7 @@ def _run(
 
 def _is_usage(error: BaseException) -> bool:
     """Whether the message says it all, so that a stack would only be litter."""
-    return isinstance(error, FarandoleError) and error.exit_code in (2, 4) and error.__cause__ is None
+    return isinstance(error, FarandoleError) and error.exit_code in (2, 4, 5) and error.__cause__ is None
 
 
 class _Parser(argparse.ArgumentParser):

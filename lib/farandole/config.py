@@ -18,11 +18,13 @@ from farandole.errors import ConfigError
 class Section(BaseModel):
     """Base of all tables: frozen, no unknown keys, no silent conversions, documented by docstrings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Paths(Section):
-    work: str = "work"
+    work: str = Field(default="work", min_length=1)
     """Directory under which everything is written: clean/, balanced/, runs/."""
 
 
@@ -137,8 +139,10 @@ class Train(Section):
     keep_checkpoints: int = Field(default=3, ge=1)
     threads_per_rank: int = Field(default=1, ge=0)
     """TensorFlow's intra-op threads; 0: as many as the host has cores."""
-    hang_seconds: float = Field(default=60.0, gt=0.0)
-    """A rank that makes no progress for so long is taken for hung and the run is ended."""
+    hang_seconds: float = Field(default=20.0, ge=3.0)
+    """A rank whose process gives no sign of life for so long is taken for hung, and ended."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often ranks are started again, from the newest checkpoint, after one died or hung."""
 
 
 class Evaluate(Section):

@@ -28,11 +28,11 @@ def error_line(error: BaseException) -> str:
     """The last line that a failed job prints: `error[CODE]: what is wrong, what was received; what to do`."""
     if isinstance(error, FarandoleError):
         return f"error[{error.exit_code}]: " + " ".join(str(error).split())
-    return f"error[1]: {type(error).__name__}: {_gist(str(error))}"
+    return f"error[1]: {type(error).__name__}: {gist(str(error))}"
 
 
-def _gist(text: str) -> str:
-    """One line out of the text of a foreign error: the Python error that a task raised, or else the first line.
+def gist(text: str) -> str:
+    """One line out of the text of a foreign error: the Python error that a task raised, or else what Java said.
 
     Spark's text holds the task's whole Python stack and a Java stack; the line below the last indented line of the
     former says what happened.
@@ -42,7 +42,8 @@ def _gist(text: str) -> str:
     for line in lines[starts[0] + 1 :] if starts else []:
         if line and not line[0].isspace():
             return line[:500]
-    return lines[0][:500]
+    said = [line.lstrip(": ") for line in lines if not line.startswith(("\tat ", "An error occurred while calling"))]
+    return (said or lines)[0][:500]
 
 
 def write_stack(error: BaseException, directory: Path, job: str) -> Path | None:

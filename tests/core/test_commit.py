@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from farandole.core.commit import exclusive, new_directory, write_text
-from farandole.errors import ConflictError, ResourceError
+from farandole.errors import ConflictError, DataError, ResourceError
 
 
 def publish(target, text):
@@ -50,6 +50,19 @@ def test_a_full_disk_is_a_resource_error(tmp_path):
     message = r"disk full while writing .*clean: \d+ bytes free"
     with pytest.raises(ResourceError, match=message), new_directory(tmp_path / "clean"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path):
+    target = tmp_path / "clean"
+    target.mkdir()
+    publish(target, "empty ones may be")
+    (target / "manifest.json").unlink()
+    (target / "thesis.txt").write_text("years of work")
+    with pytest.raises(
+        DataError, match=r"clean exists and has no manifest.json, so it is not ours to replace; move it"
+    ):
+        publish(target, "new")
+    assert (target / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):

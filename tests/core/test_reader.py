@@ -120,6 +120,8 @@ def test_jpeg_images_are_decoded_and_checked(tmp_path):
     assert pixels[0, 0, 0] > 180
     with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(3, 4, 1\)"):
         decode_jpeg(picture.read_bytes(), ImageEntry(height=3, width=4, channels=1, encoding="jpeg"))
+    with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(4, 3, 3\)"):
+        decode_jpeg(picture.read_bytes(), ImageEntry(height=4, width=3, channels=3, encoding="jpeg"))
     with pytest.raises(DataError, match="no readable JPEG"):
         decode_jpeg(b"text", ImageEntry(height=3, width=4, channels=3, encoding="jpeg"))
 
@@ -132,3 +134,13 @@ def test_memory_limit_names_both_numbers_and_the_key(data):
         check_memory(manifest, own, needed - 1)
     halved = replace(own, world_size=2)
     assert check_memory(manifest, halved, 10**9) <= needed
+
+
+def test_few_files_are_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("farandole.core.reader.MAX_OPEN_FILES", 2)
+    manifest = write_balanced(tmp_path, train=[[3], [4], [5], [6]])
+    files = SplitFiles(tmp_path, manifest, "train")
+    for _ in range(2):
+        batches = list(read_rows(files, 0, 18, 18))
+        assert batches[0].rows.tolist() == list(range(18))
+    assert len(files._open) == 2

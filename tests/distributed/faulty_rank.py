@@ -1,12 +1,12 @@
 """A rank that comes to grief on purpose: farandole.train.rank with a fault after a given step.
 
-spec["fault"] = {"kind": "kill" | "raise" | "stop" | "nan", "step": int, "ranks": [int, ...]}
+spec["fault"] = {"kind": "kill" | "raise" | "stop" | "nan" | "lose", "step": int, "ranks": [int, ...]}
 """
 
+import contextlib
 import os
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
         if state["step"] == fault["step"] and world.rank in fault["ranks"]:
             FAULTS[fault["kind"]]()
 
-    if fault["kind"] == "nan":
+    if fault["kind"] == "lose" and world.rank in fault["ranks"]:
+        _lose_rows()
+    if fault["kind"] == "nan" and world.rank in fault["ranks"]:
         restore = Trainer._restore
 
         def poisoned(self: Trainer) -> None:
@@ -38,6 +40,26 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
     return rank.train(spec, config, world, reported)
 
 
+def _lose_rows() -> None:
+    """Both readers skip the first row group of the split."""
+    import petastorm
+
+    from farandole.train import readers
+
+    read, make = readers.read_slice, petastorm.make_batch_reader
+
+    def lossy_arrow(files: Any, rank_slice: Any, *, start_step: int) -> Iterator[Any]:
+        for batch in read(files, rank_slice, start_step=start_step):
+            yield batch.take(np.flatnonzero(batch.rows >= files.starts[1]))
+
+    @contextlib.contextmanager
+    def lossy_petastorm(*args: Any, **options: Any) -> Iterator[Any]:
+        with make(*args, **options) as reader:
+            yield (item for item in reader if 0 not in item.row)
+
+    readers.read_slice, petastorm.make_batch_reader = lossy_arrow, lossy_petastorm
+
+
 def _raise() -> None:
     raise DataError("the disk was eaten by a goat")
 
@@ -47,9 +69,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "raise": _raise,
     "nan": lambda: None,
+    "lose": lambda: None,
     "none": lambda: None,
 }
 
 if __name__ == "__main__":
     rank.TASKS["train"] = train
-    sys.exit(rank.main())
+    rank.main()

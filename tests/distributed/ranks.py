@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from farandole.config import Config
+from farandole.core.manifest import read_manifest
 from farandole.spark.child import Child
 from farandole.spark.placement import Seat, describe_places, plan_places
 
@@ -19,6 +20,7 @@ def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Chi
         "task": "train",
         "config": config.model_dump(),
         "data_directory": str(data),
+        "data_fingerprint": read_manifest(data).fingerprint(),
         "places": describe_places(seats, plan_places(seats)),
         "address": "127.0.0.1",
         "interface": "lo",

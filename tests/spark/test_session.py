@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.errors import ConfigError, ResourceError
-from farandole.spark.session import check_java, num_slots, read_properties
+from farandole.spark.session import check_java, num_slots, read_properties, slots_of_local_master
 
 ROOT = Path(__file__).parents[2]
 LOCAL_CONF = ROOT / "conf" / "spark" / "local.conf"
@@ -102,6 +102,21 @@ def test_a_failed_task_leaves_no_stack_and_local_properties_hold_below_the_comma
 
 def test_slots_are_counted_without_waiting_in_local_mode(spark: SparkSession) -> None:
     assert num_slots(spark, wanted=3, wait_seconds=1e9) == 2
+
+
+@pytest.mark.parametrize(
+    ("master", "slots"),
+    [
+        ("local", 1),
+        ("local[3]", 3),
+        ("local[3,2]", 3),
+        ("local[*]", os.cpu_count()),
+        ("local-cluster[2,1,512]", None),
+        ("spark://host:7077", None),
+    ],
+)
+def test_slots_of_a_local_master_are_told_before_spark_starts(master: str, slots: int | None) -> None:
+    assert slots_of_local_master(master) == slots
 
 
 def test_every_line_of_our_properties_is_read() -> None:

@@ -1,5 +1,7 @@
 """A receipt notices every row that is lost, repeated or exchanged, and says where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,17 @@ def test_a_lost_row_is_placed(data):
 
 
 def test_a_row_twice_instead_of_another_is_noticed(data):
+    labels = data[3].labels[:11].tolist()
+    one, other = next((i, j) for i in range(5) for j in range(i) if labels[i] == labels[j])
     rows = np.arange(18)
-    rows[0] = 1  # same row group: its count is right, the checksum is not
+    rows[one] = other  # of the same class and row group: all counts are right, the checksum is not
     with pytest.raises(DataError, match=r"all 18 rows were trained, but the checksum of their ids is"):
         check(data, [data[3].take(rows)])
+
+
+def test_exchanged_labels_are_noticed(data):
+    labels = (data[3].labels + 1) % 3
+    with pytest.raises(
+        DataError, match=r"but by class they are \{'ant': \d+, .*: a file holds other labels than it did"
+    ):
+        check(data, [replace(data[3], labels=labels)])

@@ -10,6 +10,7 @@ from farandole.train.checkpoint import (
     load_weights,
     newest_checkpoint,
     newest_position,
+    remove_newer,
     save_checkpoint,
     save_weights,
 )
@@ -86,3 +87,13 @@ def test_tensors_of_another_model_are_refused():
     fitting = Variable("w", (2, 3))
     assign_variables([fitting], TENSORS, "model")
     assert fitting.value is TENSORS["model/0000/w"]
+
+
+def test_damaged_ones_do_not_push_good_ones_out(tmp_path):
+    for step in (5, 10):
+        save(tmp_path, step, keep=2)
+    _truncate(tmp_path / "step-000000010.safetensors")
+    found = newest_checkpoint(tmp_path)
+    remove_newer(tmp_path, found.position.global_step)
+    save(tmp_path, 7, keep=1)
+    assert newest_checkpoint(tmp_path).position.global_step == 7

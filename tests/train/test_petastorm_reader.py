@@ -79,3 +79,29 @@ def test_paths_that_are_no_urls_are_refused(tmp_path):
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=5), 0, 1)
     with pytest.raises(DataError, match=r"petastorm cannot read .*a#b.*use train.reader = .arrow."):
         list(read_with_petastorm(SplitFiles(root, manifest, "train"), own))
+
+
+def test_a_repeated_row_group_is_named(data, monkeypatch):
+    root, manifest = data
+    make = petastorm.make_batch_reader
+
+    @contextlib.contextmanager
+    def stuttering(*args, **kwargs):
+        with make(*args, **kwargs) as reader:
+            yield (item for item in reader for _ in range(2 if 15 in item.row else 1))
+
+    monkeypatch.setattr(petastorm, "make_batch_reader", stuttering)
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
+    with pytest.raises(DataError, match=r"petastorm delivered row 15 twice, in .*part-00001.parquet, row group 0"):
+        list(read_with_petastorm(SplitFiles(root, manifest, "train"), own))
+
+
+def test_a_flipped_bit_is_found_although_petastorm_would_not(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    content = bytearray(files.paths[1].read_bytes())
+    content[200] ^= 1
+    files.paths[1].write_bytes(bytes(content))
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
+    with pytest.raises(DataError, match=r"part-00001.parquet has SHA-256"):
+        list(read_with_petastorm(files, own))

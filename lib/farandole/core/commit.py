@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farandole.core.manifest import FILE_NAME
-from farandole.errors import ConflictError, ResourceError
+from farandole.errors import ConflictError, DataError, ResourceError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -49,9 +49,12 @@ def new_directory(target: Path) -> Iterator[Path]:
 
     Raises:
         ConflictError: another process is writing the same target.
+        DataError: what lies at target is not a data set of ours, so it must not be replaced.
         ResourceError: the disk is full.
     """
     with exclusive(target):
+        if target.exists() and any(target.iterdir()) and not (target / FILE_NAME).exists():
+            raise DataError(f"{target} exists and has no {FILE_NAME}, so it is not ours to replace; move it away")
         for left_over in target.parent.glob(f".{target.name}.tmp-*"):  # of a writer that was killed: we hold the lock
             shutil.rmtree(left_over, ignore_errors=True)
         temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")

@@ -14,6 +14,7 @@ starts is a multiplication, so resuming there reads nothing that comes before it
 """
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,17 +117,32 @@ class Slice:
         sizes = {self.plan.batch_rows(0), self.plan.batch_rows(self.plan.num_steps - 1)}
         return [s for s in range(self.plan.num_streams) if any(np.diff(self.share(s, size))[0] > 0 for size in sizes)]
 
-    def stream_offsets(self, stream: int, start_step: int = 0) -> np.ndarray:
-        """Offsets into a stream, int64, of this rank's rows from start_step to the end, in the order of training."""
+    def windows(self, stream: int, start_step: int = 0) -> Iterator[np.ndarray]:
+        """Positions of this rank's rows of one stream from start_step on, int64, a window at a time, as trained."""
+        plan = self.plan
+        first, last = plan.supply(stream, plan.global_batch_size)
+        length = int(plan.stream_starts[stream + 1] - plan.stream_starts[stream])
+        for index in range(start_step * (last - first) // plan.window_rows, -(-length // plan.window_rows)):
+            begin = index * plan.window_rows
+            offsets = self._offsets(stream, begin, begin + plan.window_rows, start_step)
+            if len(offsets):
+                yield plan.window(stream, index)[offsets - begin]
+
+    def _offsets(self, stream: int, begin: int, end: int, start_step: int) -> np.ndarray:
+        """Offsets into a stream, int64, of this rank's rows in [begin, end) from start_step on, in training order."""
         plan = self.plan
         first, last = plan.supply(stream, plan.global_batch_size)
         low, high = self.share(stream, plan.global_batch_size)
-        steps = np.arange(min(start_step, plan.num_full_steps), plan.num_full_steps, dtype=np.int64)
-        full = (steps[:, None] * (last - first) + np.arange(low, high, dtype=np.int64)[None, :]).reshape(-1)
-        if plan.num_full_steps == plan.num_steps or start_step >= plan.num_steps:
-            return full
-        low, high = self.share(stream, plan.batch_rows(plan.num_steps - 1))
-        return np.concatenate([full, plan.num_full_steps * (last - first) + np.arange(low, high, dtype=np.int64)])
+        from_step = max(start_step, begin // (last - first))
+        steps = np.arange(
+            from_step, max(from_step, min(plan.num_full_steps, -(-end // (last - first)))), dtype=np.int64
+        )
+        offsets = (steps[:, None] * (last - first) + np.arange(low, high, dtype=np.int64)[None, :]).reshape(-1)
+        if start_step < plan.num_steps:  # the partial batch, where there is one, comes after all full ones
+            low, high = self.share(stream, plan.num_rows % plan.global_batch_size)
+            partial = plan.num_full_steps * (last - first) + np.arange(low, high, dtype=np.int64)
+            offsets = np.concatenate([offsets, partial])
+        return offsets[(offsets >= begin) & (offsets < end)]
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """This rank's rows of one batch: row groups and indices, int64 [n] each. For checks; readers go by stream."""

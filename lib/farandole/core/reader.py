@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,8 @@ from farandole.core.manifest import FileEntry, ImageEntry, Manifest
 from farandole.core.parquet import open_file, read_row_group
 from farandole.errors import DataError, ResourceError
 
+MAX_OPEN_FILES = 128
+"""Of a split at once; the usual limit of a process is 1,024 in all."""
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
 
 
@@ -71,6 +72,11 @@ class SplitFiles:
         self._open: dict[str, pq.ParquetFile] = {}
         self._decoders = ThreadPoolExecutor(2) if manifest.image.encoding == "jpeg" else None
 
+    def verify(self) -> None:
+        """Compares every file with its SHA-256 in the manifest; a DataError names the first that differs."""
+        for entry, _ in self._groups:
+            self._file(entry)
+
     def empty(self) -> Batch:
         """A batch of no rows, for the steps at which a rank has none."""
         shape = (0, self._image.height, self._image.width, self._image.channels)
@@ -117,9 +123,11 @@ class SplitFiles:
         return read_row_group(self._file(entry), self._root / entry.path, index, columns)
 
     def _file(self, entry: FileEntry) -> pq.ParquetFile:
-        if entry.path not in self._open:
-            self._open[entry.path] = open_file(self._root, entry)
-        return self._open[entry.path]
+        file = self._open.pop(entry.path, None) or open_file(self._root, entry)
+        self._open[entry.path] = file  # the newest last
+        if len(self._open) > MAX_OPEN_FILES:
+            self._open.pop(next(iter(self._open))).close()
+        return file
 
     def decode_images(self, images: pa.Array | Sequence[bytes], name: str = "a file of the split") -> np.ndarray:
         """Pixels of encoded images, uint8 [n, height, width, channels]; raw ones are a view where they can be.
@@ -170,15 +178,9 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
 
 def _stream_rows(files: SplitFiles, rank_slice: Slice, stream: int, start_step: int) -> Iterator[Batch]:
     """The rank's rows of one stream, a window at a time; a row group that two windows share is read once."""
-    plan = rank_slice.plan
-    offsets = rank_slice.stream_offsets(stream, start_step)
-    windows = offsets // plan.window_rows
-    edges = np.flatnonzero(np.diff(windows, prepend=-1, append=-1))
     tables: dict[int, pa.Table] = {}
-    for first, last in pairwise(edges):
-        index = int(windows[first])
-        positions = plan.window(stream, index)[offsets[first:last] - index * plan.window_rows]
-        row_groups, indices = plan.locate(positions)
+    for positions in rank_slice.windows(stream, start_step):
+        row_groups, indices = rank_slice.plan.locate(positions)
         tables = {g: tables[g] if g in tables else files.read_table(g) for g in np.unique(row_groups).tolist()}
         yield _gather(files, tables, row_groups, indices)
         last_group = int(row_groups[positions.argmax()])
@@ -219,13 +221,13 @@ def decode_jpeg(data: bytes | pa.Buffer, image: ImageEntry) -> np.ndarray:
     """
     try:
         with PIL.Image.open(BytesIO(data), formats=["JPEG"]) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:
+            found = (picture.height, picture.width, len(picture.getbands()))
+            shape = (image.height, image.width, image.channels)
+            if found != shape:  # by its header, before a pixel is decoded
+                raise DataError(f"a stored image has shape {found}; the manifest says {shape}")
+            return np.asarray(picture).reshape(shape)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise DataError(f"a stored image is no readable JPEG: {error}; the data set is damaged") from error
-    shape = (image.height, image.width, image.channels)
-    if pixels.size != np.prod(shape):
-        raise DataError(f"a stored image has shape {pixels.shape}; the manifest says {shape}")
-    return pixels.reshape(shape)
 
 
 def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int:
@@ -237,7 +239,7 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     image, plan = manifest.image, rank_slice.plan
     row_bytes = image.height * image.width * image.channels
     group_rows = int(row_group_sizes(manifest, "train").max())
-    windows = sum(min(plan.window_rows, len(rank_slice.stream_offsets(stream))) for stream in rank_slice.streams)
+    windows = sum(len(next(rank_slice.windows(stream))) for stream in rank_slice.streams)
     needed = (windows + 2 * group_rows + 4 * plan.global_batch_size) * row_bytes
     if needed > limit_bytes:
         raise ResourceError(

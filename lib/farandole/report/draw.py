@@ -47,17 +47,20 @@ def read_curve(name: str, history: Sequence[dict[str, Any]], kind: str, key: str
     return Curve(name, steps, values)
 
 
-def curve_panel(lines: Sequence[Curve], epoch_ends: Sequence[float], theme: Theme, *, percent: bool = False) -> Figure:
+def curve_panel(
+    lines: Sequence[Curve], epoch_ends: Sequence[float], theme: Theme, *, percent: bool = False, linear: bool = False
+) -> Figure:
     """One or two curves over optimizer steps, with the number of epochs done along the top.
 
-    The second has markers and another hue. Positive values that span more than a factor of 100 get a log scale.
+    The second has markers and another hue. Positive values that span more than a factor of 100 get a log scale,
+    unless `linear` is asked for, as by a learning rate that falls to nearly nothing.
     """
     figure, axes = _panel(_PANEL_INCHES, theme)
     for line, colour, marker in zip(lines, (theme.blue, theme.orange), ("", "o"), strict=False):
         marker = marker if len(line.steps) > 1 else "o"  # a single point has no line to see
         axes.plot(line.steps, line.values, color=colour, marker=marker, markersize=3.5, label=line.name)
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
-    if values.min() > 0 and values.max() > 100 * values.min() and not percent:
+    if values.min() > 0 and values.max() > 100 * values.min() and not linear:
         axes.set_yscale("log")
     elif values.min() >= 0:
         axes.set_ylim(bottom=0)

@@ -133,7 +133,14 @@ def epoch_ends(report: RunReport) -> list[float]:
 
 
 def _curves(
-    report: RunReport, title: str, key: str, kinds: dict[str, str], note: str = "", *, percent: bool = False
+    report: RunReport,
+    title: str,
+    key: str,
+    kinds: dict[str, str],
+    note: str = "",
+    *,
+    percent: bool = False,
+    linear: bool = False,
 ) -> Figure:
     lines = [draw.read_curve(name, report.history, kind, key) for kind, name in kinds.items()]
     lines = [line for line in lines if np.isfinite(line.values).any()]
@@ -145,7 +152,8 @@ def _curves(
     missing = [name for name in kinds.values() if name not in [line.name for line in lines]]
     said = ", ".join(f"{line.name} ends at {line.values[-1]:.4g}" for line in lines)
     plot = make_plot(
-        lambda theme: draw.curve_panel(lines, epoch_ends(report), theme, percent=percent), f"{title} by step: {said}."
+        lambda theme: draw.curve_panel(lines, epoch_ends(report), theme, percent=percent, linear=linear or percent),
+        f"{title} by step: {said}.",
     )
     return Figure(title, plot, note if not missing else f"There are no figures for {' and '.join(missing)}.")
 
@@ -159,7 +167,7 @@ def _accuracy(report: RunReport) -> Figure:
 
 
 def _learning_rate(report: RunReport) -> Figure:
-    return _curves(report, "Learning rate", "learning_rate", {"train": "learning rate"})
+    return _curves(report, "Learning rate", "learning_rate", {"train": "learning rate"}, linear=True)
 
 
 def _throughput(report: RunReport) -> Figure:

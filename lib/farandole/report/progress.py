@@ -4,6 +4,7 @@ On a terminal a bar with rate, loss and time left; elsewhere a plain line every 
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ def follow(history: Path, total_steps: int) -> Iterator[None]:
 class _Follower:
     def __init__(self, history: Path, total_steps: int) -> None:
         self._history, self._total = history, total_steps
-        self._offset = history.stat().st_size if history.exists() else 0
+        self._inode, self._offset = self._end() if history.exists() else (0, 0)
+        self._shown = (-1, False)
         self._last_plain = 0.0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -63,9 +65,9 @@ class _Follower:
         """Lines that are complete and were not seen yet."""
         try:
             with self._history.open("rb") as file:
-                file.seek(0, 2)
-                if file.tell() < self._offset:  # a resumed run has cut the file back
-                    self._offset = 0
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:  # a resumed run has put a file that is cut back in its place
+                    self._inode, self._offset = inode, 0
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
@@ -74,8 +76,15 @@ class _Follower:
         self._offset += len(complete)
         return [json.loads(line) for line in complete.splitlines()]
 
+    def _end(self) -> tuple[int, int]:
+        status = self._history.stat()
+        return status.st_ino, status.st_size
+
     def _show(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
+            if (line["global_step"], line["kind"] == "val") <= self._shown:
+                continue  # shown before the restart
+            self._shown = (line["global_step"], line["kind"] == "val")
             if line["kind"] == "val":
                 say(
                     f"train: epoch {line['epoch']} done; val loss {line['loss']:.4f}, accuracy {line['accuracy']:.4f}, "

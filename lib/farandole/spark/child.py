@@ -34,13 +34,15 @@ class Child:
         self.pid = self._process.pid
         self.state: dict[str, Any] = {}
         """The newest step and epoch that it told."""
+        self.has_joined = False
+        """Whether it has met the other ranks."""
         self.last_heard = time.monotonic()
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, name=f"rank {spec['rank']}", daemon=True).start()
         self.send(spec)
 
     def send(self, message: dict[str, Any]) -> None:
-        """Writes one line; a child that has died is found by wait_for, not here."""
+        """Writes one line; that a child has died shows in next_message, not here."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
@@ -52,10 +54,6 @@ class Child:
             return self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-
-    def put_back(self, message: dict[str, Any]) -> None:
-        """For a message that somebody else should handle."""
-        self._messages.put(message)
 
     def seconds_silent(self) -> float:
         """Since it was last heard of, heartbeats included."""
@@ -80,9 +78,14 @@ class Child:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.last_heard = time.monotonic()
-            message = json.loads(line)
+            try:
+                message = json.loads(line)
+            except ValueError:  # the half of a line that a killed process leaves
+                continue
             if "step" in message:
                 self.state = message
+            elif "joined" in message:
+                self.has_joined = True
             else:
                 self._messages.put(message)
         self._messages.put({"exited": self._process.wait()})

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from py4j.protocol import Py4JJavaError
 from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from farandole.config import Train
 from farandole.core.commit import write_text
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
+from farandole.log import gist
 from farandole.spark.child import Child
 from farandole.spark.placement import Place, Seat, describe_places, plan_places
-from farandole.spark.session import num_slots
+from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 
 START_SECONDS = 300.0
 """How long a rank may take to import TensorFlow and meet the others."""
@@ -33,13 +35,27 @@ GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.25
 
 
+def check_slots_early(num_ranks: int) -> None:
+    """Refuses too few slots before Spark has started, where the master's name tells how many there will be.
+
+    Raises:
+        ResourceError: a local master runs fewer tasks at a time than there are ranks.
+    """
+    offered = slots_of_local_master(chosen_master())
+    if offered is not None:
+        _refuse_too_few(offered, num_ranks)
+
+
 def check_slots(spark: SparkSession, num_ranks: int) -> None:
     """Refuses at once what Spark would wait for.
 
     Raises:
         ResourceError: the cluster runs fewer tasks at a time than there are ranks.
     """
-    offered = num_slots(spark, wanted=num_ranks)
+    _refuse_too_few(num_slots(spark, wanted=num_ranks), num_ranks)
+
+
+def _refuse_too_few(offered: int, num_ranks: int) -> None:
     if offered < num_ranks:
         raise ResourceError(
             f"train.num_ranks needs {num_ranks} slots, the cluster offers {offered}; "
@@ -60,6 +76,7 @@ def launch_ranks(
 
     Raises:
         ResourceError: too few slots, or two ranks on one GPU.
+        RankError: a rank died or hung, or Spark lost the stage.
         FarandoleError: a rank's own error, with the rank and the host in front of it.
     """
     num_ranks = train.num_ranks
@@ -73,6 +90,8 @@ def launch_ranks(
     context.setJobDescription(f"{num_ranks} ranks")
     try:
         outcomes = context.parallelize(range(num_ranks), num_ranks).barrier().mapPartitions(run).collect()
+    except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
+        raise RankError(f"Spark lost the stage that runs the ranks: {gist(str(error))}") from error
     finally:
         context.setJobDescription(None)
     failures = [outcome for outcome in outcomes if "failure" in outcome]
@@ -117,28 +136,35 @@ def _run_rank(
     }
     child = Child(module, own, log_directory / f"rank-{rank}.log", _environment(seat, places[rank]))
     try:
-        port = _await_port(child) if rank == 0 else 0
+        early = child.next_message(START_SECONDS) if rank == 0 else None
+        port = (early or {}).get("rendezvous_port", 0)
         child.send({"rendezvous_address": seats[0].address, "rendezvous_port": int(context.allGather(str(port))[0])})
-        outcome = _watch(child, rank, log_directory, hang_seconds)
+        outcome = _watch(child, rank, log_directory, hang_seconds, None if port else early)
     finally:
         child.kill()
     return [{"rank": rank, "host": seat.host, **outcome}]
 
 
-def _watch(child: Child, rank: int, log_directory: Path, hang_seconds: float) -> dict[str, Any]:
-    """Waits for the child's result; ends it when it falls silent, or when another rank has failed."""
+def _watch(
+    child: Child, rank: int, log_directory: Path, hang_seconds: float, message: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Waits for the child's result; ends it when it falls silent, or when another rank has failed.
+
+    `message` is one that the child has sent already, if any.
+    """
     peer_failed_at: float | None = None
     while True:
-        message = child.next_message(_POLL_SECONDS)
+        message = message or child.next_message(_POLL_SECONDS)
         if message and "result" in message:
             return message
         failure = _failure_in(message, child) if message else None
-        allowed = START_SECONDS if not child.state else hang_seconds
+        allowed = hang_seconds if child.has_joined else START_SECONDS
         if failure is None and child.seconds_silent() > allowed:
             failure = _failure(f"nothing was heard for {allowed:.0f} s, {_last_seen(child)}; it hangs or was stopped")
         if failure:
             write_text(log_directory / f"failure-{rank}.json", json.dumps(failure) + "\n")
             return {"failure": failure}
+        message = None
         if peer_failed_at is None and any(log_directory.glob("failure-*.json")):
             peer_failed_at = time.monotonic()
         if peer_failed_at is not None and time.monotonic() - peer_failed_at > GRACE_SECONDS:
@@ -164,16 +190,6 @@ def _last_seen(child: Child) -> str:
 
 def _failure(message: str, exit_code: int = 1, *, lost_peer: bool = False, trace: str = "") -> dict[str, Any]:
     return {"message": message, "exit_code": exit_code, "lost_peer": lost_peer, "traceback": trace, "time": time.time()}
-
-
-def _await_port(child: Child) -> int:
-    """The port on which the leader's rendezvous listens, or 0 if it died before it could tell."""
-    message = child.next_message(START_SECONDS)
-    if message and "rendezvous_port" in message:
-        return int(message["rendezvous_port"])
-    if message:
-        child.put_back(message)
-    return 0
 
 
 def _own_seat(context: BarrierTaskContext) -> Seat:

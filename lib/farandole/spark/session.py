@@ -43,7 +43,7 @@ def start_session(app_name: str, local_conf: Path) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take any python3 that is on PATH
     check_java()
     SparkContext._ensure_initialized()
-    conf = SparkConf().setIfMissing("spark.master", "local[*]").setAppName(app_name)
+    conf = SparkConf().set("spark.master", chosen_master()).setAppName(app_name)
     if re.match(r"local($|\[)", conf.get("spark.master") or ""):
         for key, value in read_properties(local_conf).items():
             conf.setIfMissing(key, value)
@@ -69,6 +69,20 @@ def num_slots(spark: SparkSession, *, wanted: int = 1, wait_seconds: float = 5.0
         if slots >= wanted or time.monotonic() >= deadline:
             return slots
         time.sleep(0.1)
+
+
+def chosen_master() -> str:
+    """The master that start_session will use, told before Spark has started."""
+    SparkContext._ensure_initialized()
+    return SparkConf().get("spark.master") or "local[*]"
+
+
+def slots_of_local_master(master: str) -> int | None:
+    """How many tasks local, local[N] or local[*] runs at once; None for any other master, which only Spark can ask."""
+    found = re.fullmatch(r"local(?:\[(\*|\d+)(?:,\s*\d+)?\])?", master)
+    if found is None:
+        return None
+    return (os.cpu_count() or 1) if found[1] == "*" else int(found[1] or 1)
 
 
 def read_properties(path: Path) -> dict[str, str]:

@@ -34,6 +34,7 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
         ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
         DataError: the input, or what lies in clean/, is bad.
     """
+    _keep_source_apart(config)
     listing = list_records(config)
     own = _sections(config, "data", "image", "split")
     parent = listing_fingerprint(listing)
@@ -41,7 +42,7 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
     if reason is None:
         say("preprocess: up to date")
         return read_manifest(config.work / "clean")
-    _announce("preprocess", reason, config, asked)
+    announce("preprocess", reason, config, asked)
     manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
     kept = sum(split.num_rows for split in manifest.splits.values())
     rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
@@ -65,11 +66,22 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
     if reason is None:
         say("rebalance: up to date")
         return read_manifest(config.work / "balanced")
-    _announce("rebalance", reason, config, asked)
+    announce("rebalance", reason, config, asked)
     manifest = rebalance(session(), config, clean, config_fingerprint=own)
     sizes = {name: (split.num_rows, len(split.files)) for name, split in manifest.splits.items()}
     say("rebalance: " + ", ".join(f"{name} {rows} rows in {files} files" for name, (rows, files) in sizes.items()))
     return manifest
+
+
+def _keep_source_apart(config: Config) -> None:
+    """What a stage writes replaces what was there, so the source must be elsewhere."""
+    if config.data.source == "folder":
+        source = Path(config.data.path).resolve()
+        for output in (config.work / "clean", config.work / "balanced"):
+            if source == output.resolve() or output.resolve() in source.parents:
+                raise ConfigError(
+                    f"data.path {config.data.path!r} lies in {output}, which is written anew; choose another paths.work"
+                )
 
 
 def _sections(config: Config, *names: str) -> str:
@@ -88,7 +100,12 @@ def _why_stale(directory: Path, own: str, parent: str, input_name: str) -> str |
     return None
 
 
-def _announce(stage: str, reason: str, config: Config, asked: bool) -> None:
+def announce(stage: str, reason: str, config: Config, asked: bool) -> None:
+    """Says that a stage runs, and why.
+
+    Raises:
+        ConfigError: nobody asked for it, and pipeline.run_missing_stages is false.
+    """
     if not asked and not config.pipeline.run_missing_stages:
         raise ConfigError(
             f"{stage} has to run first, because {reason}, and pipeline.run_missing_stages is false; "

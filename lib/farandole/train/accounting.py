@@ -63,7 +63,7 @@ def check_receipt(line: dict[str, Any], total: Accounting, manifest: Manifest, f
     """Compares what was trained with what was planned.
 
     Raises:
-        DataError: names the first row group that differs, or, if only the ids do, both checksums.
+        DataError: names the first row group that differs, or, if only labels or ids do, what both sides say.
     """
     planned = row_group_sizes(manifest, "train")
     wrong = np.flatnonzero(planned != total.per_row_group)
@@ -73,6 +73,12 @@ def check_receipt(line: dict[str, Any], total: Accounting, manifest: Manifest, f
             f"epoch {line['epoch']}: {line['rows_planned']} rows planned, {line['rows_trained']} trained; "
             f"{files.name(group)}: {planned[group]} planned, {total.per_row_group[group]} trained"
             + (f", and {len(wrong) - 1} more row groups" if len(wrong) > 1 else "")
+        )
+    class_counts = manifest.splits["train"].class_counts
+    if line["per_class"] != class_counts:
+        raise DataError(
+            f"epoch {line['epoch']}: all {line['rows_planned']} rows were trained, but by class they are "
+            f"{line['per_class']}, the manifest says {class_counts}: a file holds other labels than it did"
         )
     expected = manifest.splits["train"].id_checksum
     if line["id_checksum"] != expected:

@@ -69,6 +69,13 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
+def remove_newer(directory: Path, global_step: int) -> None:
+    """Removes the damaged checkpoints that a resume has skipped: they would push good ones out of the newest few."""
+    for path in directory.glob("step-*.*"):
+        if path.stem > f"step-{global_step:09d}":
+            path.unlink()
+
+
 def newest_position(directory: Path) -> Position | None:
     """Where the newest checkpoint stands, from its JSON alone; None where there is none that can be read."""
     for path in sorted(directory.glob("step-*.json"), reverse=True):

@@ -13,6 +13,9 @@ import numpy as np
 
 from farandole.errors import DataError, RankError
 
+START_SECONDS = 300
+"""How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -63,6 +66,8 @@ def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str
         HOROVOD_GLOO_RENDEZVOUS_ADDR=rendezvous[0],
         HOROVOD_GLOO_RENDEZVOUS_PORT=str(rendezvous[1]),
         HOROVOD_GLOO_IFACE=interface,
+        # How long the first ranks wait for the last; past gloo's own 30 s they would abort without a word.
+        HOROVOD_GLOO_TIMEOUT_SECONDS=str(START_SECONDS),
         # Off by default: without it, a rank that skips a collective leaves the others waiting for ever.
         HOROVOD_STALL_CHECK_TIME_SECONDS=str(max(1, stall_seconds // 2)),
         HOROVOD_STALL_SHUTDOWN_TIME_SECONDS=str(stall_seconds),
@@ -76,13 +81,6 @@ def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str
         raise RankError(
             f"Horovod says rank {hvd.rank()} of {hvd.size()}; the launcher said {world.rank} of {world.world_size}"
         )
-
-
-def leave_world() -> None:
-    """Shuts Horovod down; every rank must call it."""
-    import horovod.tensorflow as hvd
-
-    hvd.shutdown()
 
 
 def sum_tensors(tensors: Sequence[Any]) -> list[Any]:

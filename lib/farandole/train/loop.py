@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from farandole.config import Config
 from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
@@ -15,11 +16,13 @@ from farandole.core.metrics import classification_metrics
 from farandole.core.reader import SplitFiles, check_memory
 from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
+from farandole.log import say
 from farandole.train.accounting import Accounting, check_receipt, receipt
 from farandole.train.checkpoint import (
     Position,
     assign_variables,
     newest_checkpoint,
+    remove_newer,
     save_checkpoint,
     variable_tensors,
 )
@@ -84,6 +87,8 @@ class Trainer:
             self._train_epoch(plan)
             if self.position.step == plan.num_steps:
                 self._finish_epoch(plan)
+            elif self.position.global_step < self.total_steps:
+                raise DataError(f"the reader ended epoch {plan.epoch} at step {self.position.step} of {plan.num_steps}")
 
     def _train_epoch(self, plan: EpochPlan) -> None:
         train, start = self.config.train, self.position
@@ -98,7 +103,7 @@ class Trainer:
                 rows = plan.batch_rows(self.position.step)
                 result = self.step(batch.images, batch.labels, batch_rows=rows, learning_rate=rate)
                 if not result.is_finite:
-                    raise DataError(self._describe_nan(result.loss_sum / rows))
+                    raise DataError(self._describe_nan(f"loss {result.loss_sum / rows}"))
                 self.accounting.add(batch, self.files["train"])
                 self.position = self.position.model_copy(
                     update={
@@ -184,10 +189,10 @@ class Trainer:
             warmup_steps=round(train.warmup_epochs * self.steps_per_epoch),
         )
 
-    def _describe_nan(self, loss: float) -> str:
+    def _describe_nan(self, found: str) -> str:
         where = f"epoch {self.position.epoch}, step {self.position.step} (step {self.position.global_step} of the run)"
         return (
-            f"the loss or a gradient is NaN or Inf at {where}: loss {loss}; all ranks stopped there, and the newest "
+            f"NaN or Inf at {where}: {found}; all ranks stopped there, and the newest "
             f"checkpoint is from before it; lower train.learning_rate, {self.config.train.learning_rate} now, "
             f"or set train.clip_norm"
         )
@@ -226,10 +231,20 @@ class Trainer:
     def _save(self) -> None:
         total = self._sum_accounting()
         self.accounting = total if self.world.is_leader else Accounting.zero(self.manifest)
+        self._refuse_nan_weights()
         if self.world.is_leader:
-            save_checkpoint(
-                self.run.checkpoints, self.position, self._tensors(total), self.config.train.keep_checkpoints
-            )
+            try:
+                save_checkpoint(
+                    self.run.checkpoints, self.position, self._tensors(total), self.config.train.keep_checkpoints
+                )
+            except (OSError, SafetensorError) as error:  # a full disk must not end the run; the next one may fit again
+                say(f"warning: checkpoint at step {self.position.global_step} was not written: {error}")
+
+    def _refuse_nan_weights(self) -> None:
+        """Finite gradients can still overflow a weight or an optimizer's square; ranks have the same ones."""
+        for variable in (*self.model.variables, *self.step.optimizer.variables):
+            if not np.isfinite(variable.numpy()).all():
+                raise DataError(self._describe_nan(f"{variable.path} is not finite"))
 
     def _restore(self) -> None:
         """Every rank takes the newest whole checkpoint, after all agree which one that is."""
@@ -241,6 +256,8 @@ class Trainer:
         self.history.resume(max(step, 0))
         if found is None:
             return
+        if self.world.is_leader:
+            remove_newer(self.run.checkpoints, step)
         if found.position.run_fingerprint != self.run.fingerprint:
             raise DataError(
                 f"checkpoint {step} in {self.run.checkpoints} belongs to another run; remove that directory"

@@ -3,7 +3,7 @@
 petastorm hands out row groups in the order in which its threads finish. A rank keeps those rows that the plan gives
 it and fills batches of the planned sizes with them as they come. So counts, receipts and the number of steps are
 those of the plan, but which rows share a batch is not: runs are not repeatable to the bit, a resume starts at the
-beginning of an epoch, and every rank scans every file. petastorm does not verify page checksums either.
+beginning of an epoch, and every rank scans every file.
 """
 
 import warnings
@@ -30,7 +30,8 @@ def read_with_petastorm(files: SplitFiles, rank_slice: Slice, *, start_step: int
     """
     if start_step:
         raise DataError(f"the petastorm reader cannot start at step {start_step} of an epoch, only at its beginning")
-    missing = _own_rows(files, rank_slice)
+    mine = _own_rows(files, rank_slice)
+    missing = mine.copy()
     source = _row_groups(files)
     pending = files.empty()
     plan = rank_slice.plan
@@ -40,11 +41,21 @@ def read_with_petastorm(files: SplitFiles, rank_slice: Slice, *, start_step: int
             found = next(source, None)
             if found is None:
                 raise DataError(_describe_loss(files, missing, rank_slice))
-            own = found.take(missing[found.rows])
-            missing[own.rows] = False
+            own = _take_own(files, found, mine, missing)
             pending = concatenate([pending, own])
         yield pending.take(slice(0, needed))
         pending = pending.take(slice(needed, None))
+
+
+def _take_own(files: SplitFiles, found: Batch, mine: np.ndarray, missing: np.ndarray) -> Batch:
+    """Keeps this rank's rows of a row group, and marks them as seen."""
+    own = found.take(mine[found.rows])
+    again = own.rows[~missing[own.rows]]
+    if len(again):
+        group = int(np.searchsorted(files.starts, again[0], side="right")) - 1
+        raise DataError(f'petastorm delivered row {again[0]} twice, in {files.name(group)}; use train.reader = "arrow"')
+    missing[own.rows] = False
+    return own
 
 
 def _own_rows(files: SplitFiles, rank_slice: Slice) -> np.ndarray:
@@ -52,16 +63,14 @@ def _own_rows(files: SplitFiles, rank_slice: Slice) -> np.ndarray:
     plan = rank_slice.plan
     own = np.zeros(plan.num_rows, bool)
     for stream in rank_slice.streams:
-        offsets = rank_slice.stream_offsets(stream)
-        windows = offsets // plan.window_rows
-        for index in np.unique(windows):
-            inside = offsets[windows == index] - index * plan.window_rows
-            row_groups, indices = plan.locate(plan.window(stream, int(index))[inside])
+        for positions in rank_slice.windows(stream):
+            row_groups, indices = plan.locate(positions)
             own[files.starts[row_groups] + indices] = True
     return own
 
 
 def _row_groups(files: SplitFiles) -> Iterator[Batch]:
+    files.verify()  # petastorm itself would deliver the pixels of a damaged file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # petastorm calls what pyarrow has deprecated
         from petastorm import make_batch_reader

@@ -15,17 +15,17 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from farandole.config import Config, parse_config
-from farandole.core.manifest import read_manifest
-from farandole.errors import FarandoleError
+from farandole.core.manifest import Manifest, read_manifest
+from farandole.errors import DataError, FarandoleError
 
 HEARTBEAT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> int:
+def main() -> NoReturn:
     die_with_parent()
     out = _take_stdout()
     spec = json.loads(sys.stdin.readline())
@@ -33,18 +33,17 @@ def main() -> int:
     try:
         config = parse_config(spec["config"])
         world = _meet(spec, out)
+        beat.send({"joined": True})
         result = TASKS[spec["task"]](spec, config, world, beat.report)
     except BaseException as error:
         traceback.print_exc()
         beat.send({"failure": describe_failure(error)})
         sys.stderr.flush()
-        # Not sys.exit: Horovod's threads wait for peers that may be gone, and would keep the process alive.
+        # Not a return: Horovod's threads wait for peers that may be gone, and would keep the process alive.
         os._exit(1)
     beat.send({"result": result})
-    from farandole.train.distributed import leave_world
-
-    leave_world()
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # the parent has what it wanted; a shutdown of Horovod would wait for the slowest rank
 
 
 def die_with_parent() -> None:
@@ -59,8 +58,8 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
     """Trains one run to its end and evaluates it."""
     from farandole.train.loop import Trainer
 
-    data = Path(spec["data_directory"])
-    trainer = Trainer(config, read_manifest(data), data, world, report)
+    data, manifest = _open_data(spec)
+    trainer = Trainer(config, manifest, data, world, report)
     trainer.fit()
     return trainer.finish()
 
@@ -69,8 +68,16 @@ def evaluate(spec: dict[str, Any], config: Config, world: Any, report: Callable[
     """Evaluates a saved model on the val and test splits."""
     from farandole.train.evaluate import evaluate_saved_model
 
+    data, manifest = _open_data(spec)
+    return evaluate_saved_model(Path(spec["model_directory"]), config, manifest, data, world)
+
+
+def _open_data(spec: dict[str, Any]) -> tuple[Path, Manifest]:
     data = Path(spec["data_directory"])
-    return evaluate_saved_model(Path(spec["model_directory"]), config, read_manifest(data), data, world)
+    manifest = read_manifest(data)
+    if manifest.fingerprint() != spec["data_fingerprint"]:
+        raise DataError(f"{data} was written anew after this job had started; run the same command again")
+    return data, manifest
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"train": train, "evaluate": evaluate}
@@ -149,4 +156,4 @@ def _take_stdout() -> TextIO:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

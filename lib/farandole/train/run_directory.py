@@ -4,7 +4,6 @@ Needs neither TensorFlow nor Horovod, since the driver asks it before any rank s
 """
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,15 @@ from farandole.core.manifest import Manifest
 from farandole.errors import ConfigError, DataError
 
 # What may change between two starts of one run without changing what it computes.
-_OPERATIONAL = {"run_name", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints", "hang_seconds",
-                "reader_memory_bytes"}  # fmt: skip
+_OPERATIONAL = {
+    "run_name",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "reader_memory_bytes",
+    "hang_seconds",
+    "max_restarts",
+}
 
 
 def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
@@ -111,11 +117,3 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
     """Adds one line to a .jsonl file, in one write."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The resolved configuration of a run, as plain tables."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error

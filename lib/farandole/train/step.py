@@ -81,9 +81,9 @@ class TrainStep:
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
         correct = tf.reduce_sum(hits * counted)
         *gradients, totals = sum_tensors([*gradients, tf.stack([loss_sum, correct])])
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
         if self._train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
         if finite:  # the sums are the same on every rank, so all ranks take the same branch
             self.optimizer.learning_rate.assign(learning_rate)
             self.optimizer.apply(gradients, variables)

@@ -1,0 +1,52 @@
+"""Which failures are worth another try, and which one is shown in the end."""
+
+import pytest
+
+from farandole.errors import DataError, RankError
+from farandole.spark.restart import launch_with_restarts
+
+
+class Launcher:
+    """Fails with each of these errors in turn, then succeeds."""
+
+    def __init__(self, *errors):
+        self.errors, self.calls = list(errors), 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return [{"rank": 0}]
+
+
+def test_a_dead_rank_is_started_again_and_the_user_is_told(capfd):
+    launch = Launcher(RankError("rank 1 on h: killed"), RankError("rank 0 on h: hangs"))
+    assert launch_with_restarts(launch, lambda: "from epoch 1, step 4", 2) == [{"rank": 0}]
+    assert capfd.readouterr().err.splitlines() == [
+        "train: rank 1 on h: killed; restart 1 of 2 from epoch 1, step 4",
+        "train: rank 0 on h: hangs; restart 2 of 2 from epoch 1, step 4",
+    ]
+
+
+def test_giving_up_shows_the_first_failure():
+    first = RankError("rank 1 on h: killed")
+    launch = Launcher(first, *(RankError(f"echo {i}") for i in range(9)))
+    with pytest.raises(
+        RankError, match="gave up after 2 restarts; the first failure was: rank 1 on h: killed"
+    ) as caught:
+        launch_with_restarts(launch, lambda: "from the start", 2)
+    assert caught.value.__cause__ is first
+    assert launch.calls == 3
+
+
+def test_without_restarts_the_error_is_the_ranks_own():
+    launch = Launcher(RankError("rank 1 on h: killed"))
+    with pytest.raises(RankError, match=r"^rank 1 on h: killed$"):
+        launch_with_restarts(launch, lambda: "from the start", 0)
+
+
+def test_bad_data_would_be_as_bad_again():
+    launch = Launcher(DataError("NaN"))
+    with pytest.raises(DataError, match="NaN"):
+        launch_with_restarts(launch, lambda: "from the start", 3)
+    assert launch.calls == 1

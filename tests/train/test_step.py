@@ -1,0 +1,70 @@
+"""One optimizer step on one rank: what is applied, and what is not."""
+
+import numpy as np
+import pytest
+
+from farandole.config import Train
+from farandole.core.manifest import ImageEntry
+from farandole.train import step as step_module
+from farandole.train.models import build_model
+from farandole.train.step import TrainStep
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """A world of one rank, without Horovod: the sum over ranks is the rank's own."""
+    monkeypatch.setattr(step_module, "sum_tensors", list)
+
+
+def make(class_weights=(1.0, 1.0, 1.0), **train):
+    shape = {"image_shape": (4, 4, 1), "num_classes": 3, "seed": 0, "precision": "float32"}
+    model = build_model("mlp", {"hidden_units": [5]}, **shape)
+    image = ImageEntry(height=4, width=4, channels=1, encoding="raw")
+    return model, TrainStep(model, Train(**train), image, list(class_weights))
+
+
+def gradients_of(model, before):
+    return [old - new for old, new in zip(before, model.get_weights(), strict=True)]
+
+
+def test_halves_of_a_batch_add_up_to_the_whole():
+    """With plain SGD, the sum of the steps of two slices is the step of the batch: sums over rows / global rows."""
+    moves = []
+    for rows in (slice(0, 6), slice(0, 2), slice(2, 6), slice(0, 0)):
+        model, step = make(optimizer="sgd", momentum=0.0)
+        before = model.get_weights()
+        step(IMAGES[rows], LABELS[rows], batch_rows=6, learning_rate=1.0)
+        moves.append(gradients_of(model, before))
+    for whole, first, second, none in zip(*moves, strict=True):
+        np.testing.assert_allclose(whole, first + second, atol=1e-6)
+        assert not none.any()
+
+
+def test_class_weights_scale_the_loss_of_their_rows():
+    plain = make()[1](IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
+    heavy = make(class_weights=(3.0, 1.0, 1.0))[1](IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
+    assert heavy.loss_sum == pytest.approx(3 * plain.loss_sum, rel=1e-6)
+
+
+def test_nothing_is_applied_when_clipping_overflows():
+    """Gradients around 1e25 are finite, but the square of their norm is not, and clipping makes NaN of them."""
+    model, step = make(optimizer="sgd", clip_norm=1.0)
+    kernel = model.trainable_variables[-2]
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape) * 1e25)
+    before = model.get_weights()
+    result = step(IMAGES, LABELS, batch_rows=6, learning_rate=0.1)
+    assert np.isfinite(result.loss_sum)
+    assert not result.is_finite
+    assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_label_smoothing_by_hand():
+    model, step = make(label_smoothing=0.3)
+    logits = model(IMAGES[:1]).numpy()[0].astype(np.float64)
+    log_softmax = logits - np.log(np.exp(logits).sum())
+    target = np.array([0.8, 0.1, 0.1])  # 1 - 0.3 + 0.3 / 3, and 0.3 / 3
+    result = step(IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
+    assert result.loss_sum == pytest.approx(-(target * log_softmax).sum(), rel=1e-5)
