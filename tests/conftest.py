@@ -14,7 +14,10 @@ def spark() -> Iterator[SparkSession]:
     """local[2] on the loopback address, without a UI."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where ranks find distributed.faulty_rank
+    # Where ranks find distributed.faulty_rank; what was set before stays, so that workers import the same farandole.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     session = (
         SparkSession.builder.master("local[2]")
         .appName("farandole tests")

@@ -14,9 +14,9 @@ from farandole.core.layout import split_evenly
 from farandole.core.manifest import FileEntry
 from farandole.core.parquet import open_file, read_row_group, write_file
 from farandole.core.rebalance_plan import PIECE_BYTES, Piece, RebalancePlan
-from farandole.core.schema import BALANCED, CLEAN, SPLITS
+from farandole.core.schema import SPLITS, balanced_schema, clean_schema
 from farandole.errors import DataError
-from farandole.spark.spill import SPILLED, read_spill, write_spill
+from farandole.spark.spill import read_spill, spilled_schema, write_spill
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,13 @@ def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
         DataError: the file is damaged or holds an unknown label.
     """
     piece = plan.pieces[number]
-    rows = _read(plan, piece, CLEAN.names).combine_chunks()
+    rows = _read(plan, piece, clean_schema(plan.side_columns).names).combine_chunks()
     hashes, groups = _identify(plan, piece, rows)
     copies = _copy(plan, cuts.select, hashes, groups)
     write_spill(
         spill / f"{number}.arrow",
         rows,
+        spilled_schema(plan.side_columns),
         positions=copies.positions,
         copies=copies.numbers,
         keys=copies.keys,
@@ -112,9 +113,10 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
         DataError: an image_id occurs twice, or rows are not as many as planned.
     """
     split, index = plan.place(number)
+    schema = spilled_schema(plan.side_columns)
     paths = [spill / f"{piece}.arrow" for piece in range(len(plan.pieces))]
-    batches = [batch for path in paths for batch in read_spill(path, number, plan.num_files)]
-    rows = pa.Table.from_batches(batches, SPILLED).combine_chunks()
+    batches = [batch for path in paths for batch in read_spill(path, schema, number, plan.num_files)]
+    rows = pa.Table.from_batches(batches, schema).combine_chunks()
     planned = plan.dealt[split][:, index]
     class_counts = np.bincount(rows["label"].to_numpy(), minlength=len(planned))
     path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
@@ -129,7 +131,7 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
     first_row = int(plan.dealt[split][:, :index].sum())
     row_groups = _row_groups(rows, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
-        entry=write_file(directory, path, BALANCED, row_groups),
+        entry=write_file(directory, path, balanced_schema(plan.side_columns), row_groups),
         class_counts=class_counts,
         checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
     )

@@ -15,8 +15,8 @@ from farandole.core.manifest import FILE_NAME, Manifest, read_manifest
 from farandole.errors import ConfigError
 from farandole.log import say
 from farandole.spark.clean import preprocess
-from farandole.spark.ingest import list_records, listing_fingerprint
 from farandole.spark.rebalance import rebalance
+from farandole.spark.records import list_source, source_fingerprint
 
 Session = Callable[[], SparkSession]
 """Starts the Spark session, or gives the one that runs already."""
@@ -34,9 +34,9 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
         ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
         DataError: the input, or what lies in clean/, is bad.
     """
-    listing = list_records(config)
-    own = _sections(config, "data", "image", "split")
-    parent = listing_fingerprint(listing)
+    listing = list_source(config)
+    own = _sections(config, "data", "image", "missing", "split")
+    parent = source_fingerprint(config, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:
         say("preprocess: up to date")

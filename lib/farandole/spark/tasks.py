@@ -1,7 +1,9 @@
 """Spark schedules, Arrow moves: a stage is a function of a task number, and what comes back are counts, never rows."""
 
 import errno
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from pyspark.sql import SparkSession
@@ -45,3 +47,8 @@ def _outcome(task: Callable[[int], Result], number: int) -> tuple[Result | None,
         if error.errno != errno.ENOSPC:
             raise
         return None, error
+
+
+def spark_path(path: Path, *, is_pattern: bool = False) -> str:
+    """The path for Spark, which otherwise means the cluster's default file system; when reading, it is a glob to it."""
+    return "file://" + (re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)) if is_pattern else str(path))
