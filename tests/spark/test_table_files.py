@@ -32,6 +32,16 @@ def read(config: Config, pieces: pa.Table) -> pa.Table:
     return pa.concat_tables(table_rows.read_rows(config, pieces, 100))
 
 
+def test_the_middle_of_a_row_group_is_read_right(tmp_path: Path) -> None:
+    labels = ["cat", "", "elephant", None] * 1250
+    config = config_for(put(tmp_path / "x.parquet", image=[b"x"] * 5000, label=labels, size=None))
+    pieces = records.list_source(config)
+    rows = read(config, pieces.filter(pa.array([part == 1 for part in pieces["part"].to_pylist()])))
+    assert rows["class_name"].to_pylist() == [name or None for name in labels[1667:3334]]
+    assert rows["image_id"].to_pylist() == [f"x.parquet#{number}" for number in range(1667, 3334)]
+    assert rows["reason"].to_pylist() == [None if name else "missing_label" for name in labels[1667:3334]]
+
+
 def test_all_files_that_differ_are_listed(tmp_path: Path) -> None:
     for number in range(3):
         put(tmp_path / f"day=1/good-{number}.parquet")

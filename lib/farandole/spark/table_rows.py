@@ -165,7 +165,8 @@ def _convert(
     config: Config, table: pa.Table, path: str, row: int, kinds: dict[str, str], with_images: bool
 ) -> pa.Table:
     data = config.data
-    source = pa.chunked_array([pa.array([f"{path}#{number}" for number in range(row, row + table.num_rows)])])
+    numbers = pa.array(np.arange(row, row + table.num_rows)).cast(pa.string())
+    source = pa.chunked_array([pc.binary_join_element_wise(path, numbers, "#")])
     names = _class_names(config, table[data.label_column])
     side = {name: _plain(table[name], kinds[name]) for name in data.keep_columns}
     reason, detail = _rejections(config, names, side, is_integer(kinds[data.label_column]))
@@ -204,7 +205,9 @@ def _plain(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
 
 def _class_names(config: Config, labels: pa.ChunkedArray) -> pa.ChunkedArray:
     names = labels.cast(pa.string())
-    names = pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.string()), names)
+    # Not if_else on the strings themselves: Arrow 14 returns other strings for the middle of an array.
+    places = pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.int64()), pa.array(np.arange(len(names))))
+    names = names.take(places)
     return names if config.missing.label == "drop" else pc.fill_null(names, config.missing.label)
 
 
