@@ -10,35 +10,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from farandole.data_config import ColumnPolicy, Data, Missing, Section
 from farandole.errors import ConfigError
-
-
-class Section(BaseModel):
-    """Base of all tables: frozen, no unknown keys, no silent conversions, documented by docstrings."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class Paths(Section):
     work: str = Field(default="work", min_length=1)
     """Directory under which everything is written: clean/, balanced/, runs/."""
-
-
-class Data(Section):
-    source: Literal["digits", "folder"] = "digits"
-    """digits: scikit-learn's bundled 1,797 handwritten digits. folder: SPLIT/CLASS/FILE or CLASS/FILE in data.path."""
-    path: str = ""
-    """The folder that holds the images."""
-
-    @model_validator(mode="after")
-    def _path_given(self) -> "Data":
-        if self.source == "folder" and not self.path:
-            raise ValueError("data.path is empty but data.source is 'folder'; give the folder: --set data.path=DIR")
-        return self
 
 
 class Image(Section):
@@ -99,7 +79,7 @@ class Layout(Section):
 
 class Model(Section):
     name: Literal["simple_cnn", "mlp"] = "simple_cnn"
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={})
     """Keyword arguments of the model's function in train/models.py."""
 
 
@@ -165,6 +145,7 @@ class Config(Section):
     paths: Paths = Paths()
     data: Data = Data()
     image: Image = Image()
+    missing: Missing = Missing()
     split: Split = Split()
     balance: Balance = Balance()
     layout: Layout = Layout()
@@ -172,6 +153,15 @@ class Config(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     pipeline: Pipeline = Pipeline()
+
+    @model_validator(mode="after")
+    def _columns_of_a_table(self) -> "Config":
+        if self.data.source != "table" and (self.data.keep_columns or self.missing.columns):
+            raise ValueError(
+                f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
+                f"received {[*self.data.keep_columns, *self.missing.columns]}"
+            )
+        return self
 
     @property
     def work(self) -> Path:
@@ -240,7 +230,10 @@ def _explain(item: Any) -> str:
 def _known_keys(sections: tuple[Any, ...]) -> list[str]:
     model: Any = Config
     for section in sections:
-        model = model.model_fields[section].annotation
+        # Below missing.columns stand names that the user chose.
+        model = ColumnPolicy if model is Missing else model.model_fields[section].annotation
+        if model is ColumnPolicy:
+            break
     return list(model.model_fields)
 
 

@@ -20,7 +20,7 @@ from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.manifest import Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
-from farandole.spark import clean, clean_parts, ingest
+from farandole.spark import clean, decode_parts, ingest, records
 
 SIDE = 8
 
@@ -182,7 +182,7 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clean, "RECORDS_PER_PART", 10)
+    monkeypatch.setattr(records, "RECORDS_PER_PART", 10)
     manifest = run(spark, messy)
     for split, entry in manifest.splits.items():  # parts decide on files, never on rows
         whole = cleaned[1].splits[split]
@@ -279,8 +279,8 @@ def test_digits_need_no_files_and_jpeg_is_stored_on_request(spark: SparkSession,
 
 def test_row_groups_are_bounded_by_rows_and_by_bytes(messy: Config) -> None:
     big = messy.model_copy(update={"image": Image(height=2048, width=1024)})
-    assert clean_parts.rows_per_row_group(messy) == 256
-    assert clean_parts.rows_per_row_group(big) == 32 * 1024 * 1024 // (2048 * 1024 * 3)
+    assert decode_parts.rows_per_row_group(messy) == 256
+    assert decode_parts.rows_per_row_group(big) == 32 * 1024 * 1024 // (2048 * 1024 * 3)
 
 
 def test_a_failed_run_leaves_the_old_data_set(spark: SparkSession, messy: Config) -> None:

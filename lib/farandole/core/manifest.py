@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from farandole.core.fingerprint import fingerprint
-from farandole.core.schema import REASONS, SCHEMA_VERSION, SPLITS
+from farandole.core.schema import REASONS, SCHEMA_VERSION, SIDE_TYPES, SPLITS
 from farandole.errors import DataError
 
 FILE_NAME = "manifest.json"
@@ -78,6 +78,16 @@ class Stats(_Part):
     std: list[float]
 
 
+class Fill(_Part):
+    """What took the place of a side column's missing values."""
+
+    policy: str
+    statistic: str
+    """mean, median or mode, of the train split; empty for a constant."""
+    value: int | float | str | bool
+    """Fitted where there is a statistic. Dates are days, and timestamps microseconds, since 1970."""
+
+
 class Manifest(_Part):
     """A whole data directory."""
 
@@ -98,6 +108,10 @@ class Manifest(_Part):
     """Rejected records by reason."""
     input_rows: int
     deduplicated_rows: int
+    side_columns: dict[str, str] = {}
+    """Kept columns of the input, in the order of the files: name -> a key of core.schema.SIDE_TYPES."""
+    fills: dict[str, Fill] = {}
+    """By side column; only those that missing.columns fills or interpolates."""
     class_weights: dict[str, float] = {}
     """Weights for the loss, by class; empty unless balance.strategy = "weights"."""
     class_counts_before: dict[str, int] = {}
@@ -112,6 +126,9 @@ class Manifest(_Part):
         for name, split in self.splits.items():
             if list(split.class_counts) != self.class_names:
                 raise ValueError(f"split {name}: class_counts are not in the order of class_names")
+        strange = sorted(set(self.side_columns.values()) - set(SIDE_TYPES))
+        if strange:
+            raise ValueError(f"unknown types of side columns {strange}; known are {', '.join(SIDE_TYPES)}")
         unknown = set(self.quarantine) - set(REASONS)
         if unknown:
             raise ValueError(f"unknown quarantine reasons {sorted(unknown)}")

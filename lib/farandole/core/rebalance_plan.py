@@ -36,6 +36,8 @@ class RebalancePlan:
 
     clean: Path
     class_names: list[str]
+    side_columns: dict[str, str]
+    """As in the manifest."""
     pieces: list[Piece]
     seed: int
     row_bytes: int
@@ -90,6 +92,7 @@ def plan_rebalance(clean: Manifest, balance: BalancePlan, config: Config) -> Reb
     return RebalancePlan(
         clean=config.work / "clean",
         class_names=names,
+        side_columns=clean.side_columns,
         pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(num_files)) // row_bytes),
         seed=config.balance.seed,
         row_bytes=row_bytes,

@@ -1,9 +1,21 @@
 """Column names and Arrow schemas of everything on disk, and the closed list of quarantine reasons."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
+
+SIDE_TYPES = {
+    str(kind): kind
+    for kind in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32()),
+        *(pa.timestamp("us"), pa.timestamp("us", tz="UTC")),
+    )
+}
+"""What side columns may be, by the name under which a manifest lists them."""
 
 CLEAN = pa.schema(
     [
@@ -13,16 +25,29 @@ CLEAN = pa.schema(
         pa.field("content_hash", pa.int64(), nullable=False),  # first 8 bytes of BLAKE2b over the decoded pixels
     ]
 )
-"""Columns of clean/data/split=SPLIT/part-*.parquet."""
+"""Columns of clean/data/split=SPLIT/part-*.parquet, before the kept side columns."""
 
-BALANCED = pa.schema(
-    [
-        *CLEAN,
-        pa.field("copy", pa.int32(), nullable=False),  # 0 for the image itself, 1.. for its repeats
-        pa.field("row", pa.int64(), nullable=False),  # position in the split: what a plan names rows by
-    ]
+_PLACED = (
+    pa.field("copy", pa.int32(), nullable=False),  # 0 for the image itself, 1.. for its repeats
+    pa.field("row", pa.int64(), nullable=False),  # position in the split: what a plan names rows by
 )
-"""Columns of balanced/data/split=SPLIT/part-*.parquet. (image_id, copy) is unique, and so is row."""
+BALANCED = pa.schema([*CLEAN, *_PLACED])
+"""Columns of balanced/data/split=SPLIT/part-*.parquet where no side columns are kept; else these stand before `copy`.
+(image_id, copy) is unique, and so is row."""
+
+RESERVED_NAMES = frozenset([*BALANCED.names, "key", "split"])
+"""What no side column can be called: `key` is what rebalance sorts by, `split` is a folder's name."""
+
+
+def clean_schema(side_columns: Mapping[str, str]) -> pa.Schema:
+    """Columns of clean/data with the side columns of a manifest: name -> a key of SIDE_TYPES."""
+    return pa.schema([*CLEAN, *(pa.field(name, SIDE_TYPES[kind]) for name, kind in side_columns.items())])
+
+
+def balanced_schema(side_columns: Mapping[str, str]) -> pa.Schema:
+    """Columns of balanced/data with the side columns of a manifest: name -> a key of SIDE_TYPES."""
+    return pa.schema([*clean_schema(side_columns), *_PLACED])
+
 
 QUARANTINE = pa.schema(
     [
@@ -46,6 +71,7 @@ DEDUPLICATED = pa.schema(
 REASONS = (
     "missing_image",  # no bytes, or the file is gone or empty
     "missing_label",  # no label, for example a file outside any class folder
+    "missing_value",  # a side column that is null or NaN, where missing.columns says drop
     "unknown_label",  # a label that is not one of the classes
     "conflicting_label",  # the same pixels under two labels: neither can be trusted
     "unsafe_path",  # a symbolic link, or a name that leads out of the source

@@ -1,37 +1,37 @@
 """The preprocess stage: raw records in, a clean data set out, every record kept, quarantined or deduplicated.
 
-1. The listing becomes a Parquet file with RECORDS_PER_PART records per row group. Row group N is part N from here to
-   the end, so the bytes that are written do not depend on how many executors there are.
+1. The listing becomes a Parquet file. Its row group N is part N from here to the end, so the bytes that are written do
+   not depend on how many executors there are.
 2. Task N decodes part N into staging/part-N, and notes what it rejects in staging/rejected-N.
 3. Spark finds equal pictures by their digests, over a few columns without the images.
-4. Task N writes what is kept of part N into its splits, and what is not into quarantine and deduplicated.
-5. The manifest, last.
+4. Spark fits what fills missing values of kept columns on the train split, and interpolates.
+5. Task N writes what is kept of part N into its splits, and what is not into quarantine and deduplicated.
+6. The manifest, last.
 """
 
 import math
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole import __version__
 from farandole.config import Config
 from farandole.core.commit import new_directory, write_text
-from farandole.core.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
-from farandole.spark.clean_parts import PartCounts, SplitCounts, stage_part, write_part
-from farandole.spark.ingest import LISTING
-from farandole.spark.tasks import run_tasks
-
-RECORDS_PER_PART = 2048
-"""Input records of one task. Fixed: the output's file boundaries follow from it."""
+from farandole.spark.clean_parts import PartCounts, SplitCounts, write_part
+from farandole.spark.decode_parts import stage_part
+from farandole.spark.fill_columns import interpolate
+from farandole.spark.fit_fills import fit_fills
+from farandole.spark.records import Source, prepare
+from farandole.spark.table_rows import GROUP, ORDER, SIDE
+from farandole.spark.tasks import run_tasks, spark_path
 
 COMPARED = "part INT, image_id STRING, source STRING, split INT, label INT, digest BINARY"
 """Columns of a staged part that `find_dropped` looks at."""
@@ -42,7 +42,7 @@ _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 def preprocess(
     spark: SparkSession, config: Config, listing: pa.Table, *, config_fingerprint: str, parent_fingerprint: str
 ) -> Manifest:
-    """Writes config.work/clean from a listing of `ingest.list_records`, in one step, and returns its manifest.
+    """Writes config.work/clean from a listing of `records.list_source`, in one step, and returns its manifest.
 
     The same listing and files give the same bytes, for any number of executors. Of pictures that are equal after
     resizing one is kept: of the test split before val before the rest, then the smallest image_id. Equal pictures
@@ -50,8 +50,8 @@ def preprocess(
 
     Args:
         spark: whose executors see the source and config.work under the same paths as this process.
-        config: sections paths, data, image and split are used.
-        listing: schema LISTING.
+        config: sections paths, data, image, missing and split are used.
+        listing: of the source.
         config_fingerprint: of those sections; goes into the manifest.
         parent_fingerprint: of the listing; goes into the manifest.
 
@@ -61,20 +61,23 @@ def preprocess(
         ConflictError: another process is writing the same directory.
         ResourceError: the disk is full.
     """
-    class_names = sorted(set(listing["class_name"].drop_null().to_pylist()))
-    given = frozenset(listing["split"].drop_null().to_pylist())
-    num_parts = math.ceil(listing.num_rows / RECORDS_PER_PART)
     with new_directory(config.work / "clean") as directory:
         staging = directory / "staging"
         staging.mkdir()
-        pq.write_table(listing.cast(LISTING), staging / "listing.parquet", row_group_size=RECORDS_PER_PART)
-        run_tasks(spark, "preprocess: decode", num_parts, lambda part: stage_part(config, class_names, staging, part))
-        rows = spark.read.schema(COMPARED).parquet(_uri(staging / "parts", is_pattern=True))
-        find_dropped(rows).repartition("part").write.partitionBy("part").parquet(_uri(staging / "dropped"))
+        source = prepare(spark, config, listing, staging)
+        run_tasks(spark, "preprocess: decode", source.num_parts, lambda part: stage_part(config, source, staging, part))
+        parts = spark_path(staging / "parts", is_pattern=True)
+        rows = spark.read.schema(COMPARED).parquet(parts)
+        find_dropped(rows).repartition("part").write.partitionBy("part").parquet(spark_path(staging / "dropped"))
+        fills = fit_fills(spark, config, source, staging)
+        _interpolate_columns(spark, config, source, staging)
         counts = run_tasks(
-            spark, "preprocess: write", num_parts, lambda part: write_part(config, class_names, given, directory, part)
+            spark,
+            "preprocess: write",
+            source.num_parts,
+            lambda part: write_part(config, source, fills, directory, part),
         )
-        manifest = _manifest(config, class_names, counts, listing.num_rows, config_fingerprint, parent_fingerprint)
+        manifest = _manifest(config, source, fills, counts, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
@@ -108,6 +111,25 @@ def find_dropped(rows: DataFrame) -> DataFrame:
         .where((F.size("labels") > 1) | (F.col("image_id") != F.col("kept_image_id")))
         .select("part", "image_id", "source", "kept_image_id", "labels")
     )
+
+
+def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:
+    """Writes staging/interpolated/COLUMN/part=N for the columns that are interpolated."""
+    for index, name in enumerate(source.side_columns):
+        rule = config.missing.columns.get(name)
+        if rule is None or rule.policy != "interpolate":
+            continue
+        rows = spark.read.parquet(spark_path(staging / "parts", is_pattern=True)).select(
+            "part",
+            "image_id",
+            *(
+                F.col(f"`{prefix}{name.replace('`', '``')}`").alias(alias)
+                for prefix, alias in ((SIDE, "value"), (ORDER, "order"), (GROUP, "group"))
+            ),
+        )
+        found = interpolate(rows.withColumn("value", F.col("value").cast("double")))
+        target = spark_path(staging / "interpolated" / str(index))
+        found.repartition("part").write.partitionBy("part").parquet(target)
 
 
 def check_splits(manifest: Manifest) -> None:
@@ -144,16 +166,11 @@ def check_splits(manifest: Manifest) -> None:
         )
 
 
-def _uri(path: Path, *, is_pattern: bool = False) -> str:
-    """The path for Spark, which otherwise means the cluster's default file system; when reading, it is a glob to it."""
-    return "file://" + (re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)) if is_pattern else str(path))
-
-
 def _manifest(
     config: Config,
-    class_names: list[str],
+    source: Source,
+    fills: dict[str, Fill],
     parts: list[PartCounts],
-    input_rows: int,
     config_fingerprint: str,
     parent_fingerprint: str,
 ) -> Manifest:
@@ -165,12 +182,14 @@ def _manifest(
         config_fingerprint=config_fingerprint,
         parent_fingerprint=parent_fingerprint,
         image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
-        class_names=class_names,
-        splits={split: _split_entry(_of_split(parts, split), class_names) for split in SPLITS},
+        class_names=source.class_names,
+        splits={split: _split_entry(_of_split(parts, split), source.class_names) for split in SPLITS},
         stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
         quarantine=dict(sorted(quarantine.items())),
-        input_rows=input_rows,
+        input_rows=source.input_rows,
         deduplicated_rows=sum(part.num_deduplicated for part in parts),
+        side_columns=source.side_columns,
+        fills=fills,
     )
 
 

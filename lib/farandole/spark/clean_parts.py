@@ -1,15 +1,11 @@
-"""What one task of preprocess does with its part of the records; Arrow and Pillow only, no Spark.
-
-A part is a row group of the listing. Everything that is written here is a function of the part's number and the
-files, so that a task can run again, or twice at once.
+"""The second half of a task of preprocess: staging/*/part-N -> data/split=*/part-N, quarantine/part-N,
+deduplicated/part-N. Arrow only, no Spark; idempotent, as the first half.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,34 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from farandole.config import Config
-from farandole.core import image
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import FileEntry
+from farandole.core.manifest import FileEntry, Fill
 from farandole.core.parquet import write_file
-from farandole.core.quality import RejectedError
-from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE, SPLITS
-from farandole.core.split import UNSPLIT, assign_splits
-from farandole.spark.ingest import open_source
-
-MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
-"""Bounds of a row group; a task holds one of them decoded in memory."""
-MAX_DETAIL_CHARACTERS = 300
-"""A decoder's message may quote the file."""
-
-STAGED = pa.schema(
-    [
-        pa.field("part", pa.int32(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("split", pa.int32(), nullable=False),  # index into SPLITS, or UNSPLIT
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("digest", pa.binary(), nullable=False),  # 16 bytes of BLAKE2b over shape and pixels
-        pa.field("image", pa.binary(), nullable=False),  # encoded
-        pa.field("sums", pa.list_(pa.int64()), nullable=False),  # of the pixels, one per channel
-        pa.field("squares", pa.list_(pa.int64()), nullable=False),  # of their squares
-    ]
-)
-"""Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts."""
+from farandole.core.schema import DEDUPLICATED, QUARANTINE, SPLITS, clean_schema
+from farandole.core.split import assign_splits
+from farandole.spark.fill_columns import fill_columns
+from farandole.spark.records import Source
+from farandole.spark.table_rows import SIDE
 
 DROPPED = pa.schema(
     [
@@ -55,12 +31,6 @@ DROPPED = pa.schema(
     ]
 )
 """Columns of staging/dropped/part=N/*.parquet, which Spark writes."""
-
-_EARLY_DETAIL = {
-    "unsafe_path": "a symbolic link, or a name that is no UTF-8",
-    "missing_label": "not in a class folder",
-    "unreadable": "not a regular file",
-}
 
 
 @dataclass(frozen=True)
@@ -86,107 +56,27 @@ class PartCounts:
     num_deduplicated: int
 
 
-def rows_per_row_group(config: Config) -> int:
-    """How many pictures are decoded at once, and stored together."""
-    num_bytes = config.image.height * config.image.width * config.image.channels
-    return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES // num_bytes))
-
-
-# Decoding: part N of the listing -> staging/parts/part-N, staging/rejected/part-N
-
-
-def stage_part(config: Config, class_names: list[str], staging: Path, part: int) -> None:
-    """Decodes row group `part` of staging/listing.parquet into staging/parts and, with reasons, staging/rejected."""
-    records = pq.ParquetFile(staging / "listing.parquet").read_row_group(part)
-    rejected: list[dict[str, str]] = []
-    # Both files are written even when they are empty: a retried task then leaves nothing of its first try.
-    tables = _decoded(config, class_names, records, part, rejected)
-    write_file(staging, f"parts/part-{part:05d}.parquet", STAGED, tables)
-    write_file(
-        staging, f"rejected/part-{part:05d}.parquet", QUARANTINE, [pa.Table.from_pylist(rejected, schema=QUARANTINE)]
-    )
-
-
-def _decoded(
-    config: Config, class_names: list[str], records: pa.Table, part: int, rejected: list[dict[str, str]]
-) -> Iterator[pa.Table]:
-    """Staged rows, a row group at a time; what cannot be decoded is appended to `rejected`."""
-    load = open_source(config)
-    labels = {name: label for label, name in enumerate(class_names)}
-    for batch in records.to_batches(max_chunksize=rows_per_row_group(config)):
-        kept, pictures = [], []
-        for record in batch.to_pylist():
-            try:
-                pictures.append(_pixels(config, record, load))
-                kept.append(record)
-            except RejectedError as error:
-                rejected.append(_rejection(record, error))
-        if kept:
-            yield _staged_table(config, kept, labels, pictures, part)
-
-
-def _pixels(config: Config, record: dict[str, Any], load: Callable[[str], bytes | np.ndarray]) -> np.ndarray:
-    if record["reason"] is not None:
-        raise RejectedError(record["reason"], _EARLY_DETAIL[record["reason"]])
-    loaded = load(record["source"])
-    return image.decode(loaded, config.image) if isinstance(loaded, bytes) else image.from_array(loaded, config.image)
-
-
-def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
-    detail = error.detail.encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
-    return {"image_id": record["image_id"], "source": record["source"], "reason": error.reason, "detail": detail}
-
-
-def _staged_table(
-    config: Config, records: list[dict[str, Any]], labels: dict[str, int], pictures: list[np.ndarray], part: int
-) -> pa.Table:
-    # [n, channels, pixels]: sums over a contiguous axis are several times faster.
-    planes = np.ascontiguousarray(np.stack(pictures).reshape(len(pictures), -1, config.image.channels).swapaxes(1, 2))
-    columns = {
-        "part": np.full(len(records), part, np.int32),
-        "image_id": [record["image_id"] for record in records],
-        "source": [record["source"] for record in records],
-        "split": [UNSPLIT if record["split"] is None else SPLITS.index(record["split"]) for record in records],
-        "label": [labels[record["class_name"]] for record in records],
-        "digest": [_digest(pixels) for pixels in pictures],
-        "image": [image.encode(pixels, config.image) for pixels in pictures],
-        "sums": list(planes.sum(axis=2, dtype=np.int64)),
-        "squares": list(np.square(planes, dtype=np.uint16).sum(axis=2, dtype=np.int64)),  # 255**2 fits 16 bits
-    }
-    return pa.table(columns, schema=STAGED)
-
-
-def _digest(pixels: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
-
-
-# Writing: staging/*/part-N -> data/split=*/part-N, quarantine/part-N, deduplicated/part-N
-
-
-def write_part(config: Config, class_names: list[str], given: frozenset[str], directory: Path, part: int) -> PartCounts:
+def write_part(config: Config, source: Source, fills: dict[str, Fill], directory: Path, part: int) -> PartCounts:
     """Writes what is kept of a staged part into its splits, and the rest into quarantine and deduplicated.
 
     Args:
         config: the stage's.
-        class_names: a label is an index into them.
-        given: the splits that the input has.
-        directory: the data set; directory/staging holds what `stage_part` and `find_dropped` left.
+        source: a label is an index into its class_names.
+        fills: what takes the place of missing values.
+        directory: the data set; directory/staging holds what `stage_part`, `find_dropped` and `interpolate` left.
         part: its number.
     """
     staging, name = directory / "staging", f"part-{part:05d}.parquet"
     dropped = _read_dropped(staging / "dropped" / f"part={part}")
     is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
-    conflicts = _conflicts(dropped.filter(is_conflict), class_names)
+    conflicts = _conflicts(dropped.filter(is_conflict), source.class_names)
     quarantine = pa.concat_tables([pq.read_table(staging / "rejected" / name).cast(QUARANTINE), conflicts])
     deduplicated = dropped.filter(pc.invert(is_conflict)).select(DEDUPLICATED.names)
     for folder, schema, table in (("quarantine", QUARANTINE, quarantine), ("deduplicated", DEDUPLICATED, deduplicated)):
         if table.num_rows:
             write_file(directory, f"{folder}/{name}", schema, [table.sort_by("image_id")])
-    file = pq.ParquetFile(staging / "parts" / name)
     return PartCounts(
-        splits=_write_splits(config, class_names, given, directory, name, file, dropped["image_id"]),
+        splits=_write_splits(config, source, fills, directory, part),
         quarantine=Counter(quarantine["reason"].to_pylist()),
         num_deduplicated=deduplicated.num_rows,
     )
@@ -211,40 +101,57 @@ def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=QUARANTINE)
 
 
-def _write_splits(
-    config: Config,
-    class_names: list[str],
-    given: frozenset[str],
-    directory: Path,
-    name: str,
-    file: pq.ParquetFile,
-    dropped_ids: pa.ChunkedArray,
-) -> dict[str, SplitCounts]:
-    rows = file.read(columns=["image_id", "split", "label", "digest", "sums", "squares"])
+def place_rows(
+    config: Config, source: Source, staging: Path, part: int, columns: Iterable[str] = ()
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Where the rows of a staged part go.
+
+    Returns:
+        Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
+        and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
+    """
+    path = staging / "parts" / f"part-{part:05d}.parquet"
+    rows = pq.ParquetFile(path).read(columns=["image_id", "split", "label", "digest", "sums", "squares", *columns])
     hashes = np.frombuffer(b"".join(rows["digest"].to_pylist()), "<i8")[::2].copy()  # the first 8 bytes of 16
+    given = source.given
     splits = assign_splits(
         hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
     )
-    kept = ~pc.is_in(rows["image_id"], value_set=dropped_ids.combine_chunks()).to_numpy()
+    dropped = _read_dropped(staging / "dropped" / f"part={part}")["image_id"].combine_chunks()
+    is_dropped = pc.is_in(rows["image_id"], value_set=dropped).to_numpy()
+    return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
+
+
+def _write_splits(
+    config: Config, source: Source, fills: dict[str, Fill], directory: Path, part: int
+) -> dict[str, SplitCounts]:
+    staging, name = directory / "staging", f"part-{part:05d}.parquet"
+    columns = [f"{SIDE}{column}" for column in source.side_columns]
+    rows, hashes, splits = place_rows(config, source, staging, part, columns)
+    added = fill_columns(rows, source.side_columns, fills, staging, part)
+    added = added.add_column(0, "content_hash", pa.array(hashes))
+    file = pq.ParquetFile(staging / "parts" / name)
     counts = {}
     for index, split in enumerate(SPLITS):
-        mask = kept & (splits == index)
+        mask = splits == index
         if mask.any():
-            tables = _selected(file, mask, hashes)
-            entry = write_file(directory, f"data/split={split}/{name}", CLEAN, tables)
-            counts[split] = _count(rows.filter(pa.array(mask)), entry, len(class_names), config.image.channels)
+            tables = _selected(file, mask, added)
+            schema = clean_schema(source.side_columns)
+            entry = write_file(directory, f"data/split={split}/{name}", schema, tables)
+            counts[split] = _count(rows.filter(pa.array(mask)), entry, len(source.class_names), config.image.channels)
     return counts
 
 
-def _selected(file: pq.ParquetFile, mask: np.ndarray, hashes: np.ndarray) -> Iterator[pa.Table]:
-    """The rows of `mask` as tables of schema CLEAN, reading only row groups that have any."""
+def _selected(file: pq.ParquetFile, mask: np.ndarray, added: pa.Table) -> Iterator[pa.Table]:
+    """The rows of `mask` as tables of clean/, reading only row groups that have any; `added` are columns for all."""
     start = 0
     for index in range(file.num_row_groups):
         rows = slice(start, start + file.metadata.row_group(index).num_rows)
         if mask[rows].any():
             table = file.read_row_group(index, columns=["image_id", "image", "label"])
-            table = table.append_column("content_hash", pa.array(hashes[rows]))
-            yield table.filter(pa.array(mask[rows])).select(CLEAN.names)
+            for name in added.schema.names:
+                table = table.append_column(name, added[name].slice(start, rows.stop - start))
+            yield table.filter(pa.array(mask[rows]))
         start = rows.stop
 
 

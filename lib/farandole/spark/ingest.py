@@ -30,7 +30,8 @@ LISTING = pa.schema(
 )
 """Columns of a listing, one row per input record, sorted by image_id."""
 
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What a split may be called, in any case."""
 _NUM_DIGITS, _DIGITS_SIDE = 1797, 8
 
 
@@ -93,7 +94,7 @@ def _list_folder(root: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"data.path {str(root)!r} does not exist; give the folder that holds the images")
     if not root.is_dir():
         raise DataError(f"data.path {str(root)!r} is not a directory; give the folder that holds the images")
-    entries = list(_walk(root))
+    entries = list(walk(root))
     if not entries:
         raise DataError(f"data.path {str(root)!r} holds no files; expected SPLIT/CLASS/FILE or CLASS/FILE")
     has_splits = _has_splits(root, [path for path, _ in entries])
@@ -106,7 +107,7 @@ def _list_folder(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
+def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     """Every file below root as its path relative to root, and its status; None for one that has just vanished."""
     pending = [""]
     while pending:
@@ -139,7 +140,7 @@ def _has_splits(root: Path, paths: list[str]) -> bool:
     """Whether the first folder is the split; refuses the mixture in which every label would be a split's name."""
     parts = [path.split("/") for path in paths]
     folders = {names[0] for names in parts if len(names) > 1 and not _is_hidden(names[0])}
-    splits = {name for name in folders if name.lower() in _SPLIT_FOLDERS}
+    splits = {name for name in folders if name.lower() in SPLIT_FOLDERS}
     if not splits or splits == folders:
         return bool(splits)
     # A class may well be called "train"; but then it holds files, not folders alone.
@@ -148,7 +149,7 @@ def _has_splits(root: Path, paths: list[str]) -> bool:
         raise DataError(
             f"data.path {str(root)!r} has the split folders {sorted(splits - holds_files)} beside "
             f"{[_printable(name) for name in sorted(folders - splits)][:5]}, which are none; "
-            f"expected only {', '.join(sorted(_SPLIT_FOLDERS))} there; move the others out"
+            f"expected only {', '.join(sorted(SPLIT_FOLDERS))} there; move the others out"
         )
     return False
 
@@ -156,7 +157,7 @@ def _has_splits(root: Path, paths: list[str]) -> bool:
 def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dict[str, Any]:
     folders = path.split("/")[:-1]
     in_split = has_splits and bool(folders) and not _is_hidden(folders[0])
-    split = _SPLIT_FOLDERS[folders[0].lower()] if in_split else None
+    split = SPLIT_FOLDERS[folders[0].lower()] if in_split else None
     classes = folders[1:] if has_splits else folders
     class_name = classes[0] if classes and not any(_is_hidden(name) for name in (folders[0], classes[0])) else None
     num_bytes = status.st_size if status else 0

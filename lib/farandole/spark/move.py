@@ -14,9 +14,9 @@ from farandole.core.layout import split_evenly
 from farandole.core.manifest import FileEntry
 from farandole.core.parquet import open_file, read_row_group, write_file
 from farandole.core.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
-from farandole.core.schema import BALANCED, CLEAN, SPLITS
+from farandole.core.schema import SPLITS, balanced_schema, clean_schema
 from farandole.errors import DataError
-from farandole.spark.spill import SPILLED, read_spill, write_spill
+from farandole.spark.spill import read_spill, spilled_schema, write_spill
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,13 @@ def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
         DataError: the file is damaged or holds an unknown label.
     """
     piece = plan.pieces[number]
-    rows = _read(plan, piece, CLEAN.names).combine_chunks()
+    rows = _read(plan, piece, clean_schema(plan.side_columns).names).combine_chunks()
     hashes, groups = _identify(plan, piece, rows)
     copies = _copy(plan, cuts.select, hashes, groups)
     write_spill(
         spill / f"{number}.arrow",
         rows,
+        spilled_schema(plan.side_columns),
         positions=copies.positions,
         copies=copies.numbers,
         keys=copies.keys,
@@ -123,10 +124,11 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
         DataError: an image_id occurs twice, or rows are not as many as planned.
     """
     split, index = plan.place(number)
+    schema = spilled_schema(plan.side_columns)
     paths = [spill / f"{piece}.arrow" for piece in range(len(plan.pieces))]
-    batches = [batch for path in paths for batch in read_spill(path, number, plan.num_files)]
+    batches = [batch for path in paths for batch in read_spill(path, schema, number, plan.num_files)]
     images = [batch.column("image") for batch in batches]
-    rows = pa.Table.from_batches(batches, SPILLED).drop_columns("image").combine_chunks()
+    rows = pa.Table.from_batches(batches, schema).drop_columns("image").combine_chunks()
     planned = plan.dealt[split][:, index]
     class_counts = np.bincount(rows["label"].to_numpy(), minlength=len(planned))
     path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
@@ -139,9 +141,10 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
     order = pc.sort_indices(rows, sort_keys=names).to_numpy()
     _refuse_duplicates(plan, rows, order)
     first_row = int(plan.dealt[split][:, :index].sum())
-    row_groups = _row_groups(rows, images, order, first_row, split_evenly(len(order), rows_per_row_group))
+    stored = balanced_schema(plan.side_columns)
+    row_groups = _row_groups(rows, images, stored, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
-        entry=write_file(directory, path, BALANCED, row_groups),
+        entry=write_file(directory, path, stored, row_groups),
         class_counts=class_counts,
         checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
     )
@@ -193,7 +196,7 @@ def _refuse_duplicates(plan: RebalancePlan, rows: pa.Table, order: np.ndarray) -
 
 
 def _row_groups(
-    rows: pa.Table, images: list[pa.Array], order: np.ndarray, first_row: int, sizes: list[int]
+    rows: pa.Table, images: list[pa.Array], schema: pa.Schema, order: np.ndarray, first_row: int, sizes: list[int]
 ) -> Iterator[pa.Table]:
     starts = np.cumsum([0, *(len(array) for array in images)])
     first = 0
@@ -201,7 +204,7 @@ def _row_groups(
         positions = order[first : first + size]
         numbers = np.arange(first_row + first, first_row + first + size, dtype=np.int64)
         taken = rows.take(pa.array(positions)).drop_columns("key").append_column("row", pa.array(numbers))
-        yield taken.append_column("image", _gather(images, starts, positions)).select(BALANCED.names)
+        yield taken.append_column("image", _gather(images, starts, positions)).select(schema.names)
         first += size
 
 

@@ -6,22 +6,29 @@ Uncompressed and read through a memory map, so that a row is copied only when it
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from farandole.core.layout import split_evenly
-from farandole.core.schema import CLEAN
+from farandole.core.schema import clean_schema
 
-SPILLED = pa.schema([*CLEAN, pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
-"""Columns of a spill file: clean rows, which copy each is, and the key that orders them."""
+
+def spilled_schema(side_columns: Mapping[str, str]) -> pa.Schema:
+    """Columns of a spill file: clean rows, which copy each is, and the key that orders them.
+
+    Args:
+        side_columns: as in the manifest.
+    """
+    return pa.schema([*clean_schema(side_columns), pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
 
 
 def write_spill(
     path: Path,
     rows: pa.Table,
+    schema: pa.Schema,
     *,
     positions: np.ndarray,
     copies: np.ndarray,
@@ -36,7 +43,8 @@ def write_spill(
 
     Args:
         path: of the spill file.
-        rows: with the columns of CLEAN; one Arrow chunk per column reads fastest.
+        rows: with the columns of clean/; one Arrow chunk per column reads fastest.
+        schema: of `spilled_schema`.
         positions: int64 [m] into rows.
         copies: int32 [m].
         keys: uint64 [m].
@@ -47,10 +55,10 @@ def write_spill(
     order = np.lexsort((keys, destinations))
     bounds = np.searchsorted(destinations[order], np.arange(num_files + 1))
     offsets = np.empty(num_files + 1, dtype=np.int64)
-    rows = rows.cast(CLEAN)  # which of the columns may be null is part of the schema
+    rows = rows.cast(pa.schema([schema.field(name) for name in rows.schema.names]))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with pa.OSFile(str(partial), "wb") as sink:
-        with pa.ipc.new_stream(sink, SPILLED) as stream:
+        with pa.ipc.new_stream(sink, schema) as stream:
             for file in range(num_files):
                 offsets[file] = sink.tell()
                 start = bounds[file]
@@ -58,14 +66,14 @@ def write_spill(
                     batch = order[start : start + num_rows]
                     taken = rows.take(pa.array(positions[batch])).combine_chunks().to_batches()[0].columns
                     columns = [*taken, pa.array(copies[batch]), pa.array(keys[batch])]
-                    stream.write_batch(pa.record_batch(columns, schema=SPILLED))
+                    stream.write_batch(pa.record_batch(columns, schema=schema))
                     start += num_rows
             offsets[num_files] = sink.tell()
         sink.write(offsets.tobytes())  # after the stream's end marker
     partial.replace(path)
 
 
-def read_spill(path: Path, file: int, num_files: int) -> Iterator[pa.RecordBatch]:
+def read_spill(path: Path, schema: pa.Schema, file: int, num_files: int) -> Iterator[pa.RecordBatch]:
     """The rows of a spill file that belong to output file number `file`; nothing else is read from disk."""
     tail_bytes = 8 * (num_files + 1)
     with pa.memory_map(str(path)) as source:
@@ -75,4 +83,4 @@ def read_spill(path: Path, file: int, num_files: int) -> Iterator[pa.RecordBatch
         buffer = source.read_buffer(int(stop - start))
     for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(buffer)):
         if message.type == "record batch":  # the stream's schema stands before the first batch
-            yield pa.ipc.read_record_batch(message, SPILLED)
+            yield pa.ipc.read_record_batch(message, schema)

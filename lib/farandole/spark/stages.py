@@ -15,8 +15,8 @@ from farandole.core.manifest import FILE_NAME, Manifest, read_manifest
 from farandole.errors import ConfigError
 from farandole.log import say
 from farandole.spark.clean import preprocess
-from farandole.spark.ingest import list_records, listing_fingerprint
 from farandole.spark.rebalance import rebalance
+from farandole.spark.records import list_source, source_fingerprint
 
 Session = Callable[[], SparkSession]
 """Starts the Spark session, or gives the one that runs already."""
@@ -35,9 +35,9 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
         DataError: the input, or what lies in clean/, is bad.
     """
     _keep_source_apart(config)
-    listing = list_records(config)
-    own = _sections(config, "data", "image", "split")
-    parent = listing_fingerprint(listing)
+    listing = list_source(config)
+    own = _sections(config, "data", "image", "missing", "split")
+    parent = source_fingerprint(config, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:
         say("preprocess: up to date")
@@ -75,7 +75,7 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
 
 def _keep_source_apart(config: Config) -> None:
     """What a stage writes replaces what was there, so the source must be elsewhere."""
-    if config.data.source == "folder":
+    if config.data.path:
         source = Path(config.data.path).resolve()
         for output in (config.work / "clean", config.work / "balanced"):
             if source == output.resolve() or output.resolve() in source.parents:

@@ -1,9 +1,11 @@
 """Spark schedules, Arrow moves: a stage is a function of a task number, and what comes back are counts, never rows."""
 
 import errno
+import re
 import sys
 import zipimport
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from pyspark.sql import SparkSession
@@ -79,3 +81,8 @@ def _forget_archives() -> None:
     for path, finder in list(sys.path_importer_cache.items()):
         if isinstance(finder, zipimport.zipimporter):
             del sys.path_importer_cache[path]
+
+
+def spark_path(path: Path, *, is_pattern: bool = False) -> str:
+    """The path for Spark, which otherwise means the cluster's default file system; when reading, it is a glob to it."""
+    return "file://" + (re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)) if is_pattern else str(path))

@@ -1,0 +1,171 @@
+"""One way to read any source: what is known of it as a whole, and its records, a batch at a time.
+
+A listing becomes staging/listing.parquet, whose row group N is part N: what one task works on.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
+
+from farandole.config import Config
+from farandole.core.parquet import write_file
+from farandole.errors import ConfigError, DataError
+from farandole.spark.ingest import LISTING, list_records, listing_fingerprint, open_source
+from farandole.spark.table_columns import is_integer
+from farandole.spark.table_files import list_table, pieces_fingerprint
+from farandole.spark.table_rows import image_loader, read_rows
+from farandole.spark.tasks import run_tasks, spark_path
+
+RECORDS_PER_PART = 2048
+"""Listed files of one task. Fixed: the output's file boundaries follow from it."""
+_ROWS_PER_SCAN = 65_536
+
+_EARLY_DETAIL = {
+    "unsafe_path": "a symbolic link, or a name that is no UTF-8",
+    "missing_label": "not in a class folder",
+    "unreadable": "not a regular file",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of the whole input before an image is decoded."""
+
+    class_names: list[str]
+    given: frozenset[str]
+    """The splits that the input names."""
+    num_parts: int
+    input_rows: int
+    side_columns: dict[str, str]
+    """Kept columns: name -> a key of SIDE_TYPES."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some records."""
+
+    records: list[dict[str, Any]]
+    """Each with image_id, source, split, class_name, and reason and detail, which are None unless it is rejected."""
+    load: Callable[[int], bytes | np.ndarray]
+    """The image of a record by its position; raises RejectedError."""
+    side: pa.Table
+    """Further columns, one row per record."""
+
+
+def list_source(config: Config) -> pa.Table:
+    """Lists the source without reading an image: by LISTING, or for data.source = "table" by PIECES.
+
+    Raises:
+        ConfigError, DataError: as ingest.list_records and table_files.list_table.
+    """
+    return list_table(config) if config.data.source == "table" else list_records(config)
+
+
+def source_fingerprint(config: Config, listing: pa.Table) -> str:
+    """SHA-256, as 64 hex digits, of what a listing says of its files."""
+    return pieces_fingerprint(listing) if config.data.source == "table" else listing_fingerprint(listing)
+
+
+def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Path) -> Source:
+    """Writes staging/listing.parquet; of a table, also reads its labels, splits and ids once.
+
+    Raises:
+        ConfigError: missing.label is none of the classes.
+        DataError: two rows of a table have one id, an id is null, or a split is none.
+    """
+    path = staging / "listing.parquet"
+    if config.data.source != "table":
+        pq.write_table(listing.cast(LISTING), path, row_group_size=RECORDS_PER_PART)
+        return Source(
+            class_names=sorted(set(listing["class_name"].drop_null().to_pylist())),
+            given=frozenset(listing["split"].drop_null().to_pylist()),
+            num_parts=math.ceil(listing.num_rows / RECORDS_PER_PART),
+            input_rows=listing.num_rows,
+            side_columns={},
+        )
+    parts, counts = np.unique(listing["part"].to_numpy(), return_counts=True)
+    with pq.ParquetWriter(path, listing.schema) as writer:
+        for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
+            writer.write_table(listing.slice(start, count), row_group_size=int(count))
+    scanned = run_tasks(spark, "preprocess: read labels", len(parts), lambda part: _scan_part(config, staging, part))
+    kinds = json.loads(listing.schema.metadata[b"columns"])
+    _check_ids(spark, config, staging)
+    return Source(
+        class_names=_class_names(config, set().union(*(names for names, _ in scanned)), kinds),
+        given=frozenset(set().union(*(splits for _, splits in scanned))),
+        num_parts=len(parts),
+        input_rows=int(pc.sum(pc.subtract(listing["stop"], listing["start"])).as_py()),
+        side_columns={name: kinds[name] for name in config.data.keep_columns},
+    )
+
+
+def read_batches(config: Config, staging: Path, part: int, num_rows: int) -> Iterator[Batch]:
+    """The records of row group `part` of staging/listing.parquet, `num_rows` at a time.
+
+    Raises:
+        DataError: a file of a table is gone, changed or damaged; names it.
+    """
+    listed = pq.ParquetFile(staging / "listing.parquet").read_row_group(part)
+    if config.data.source == "table":
+        for table in read_rows(config, listed, num_rows):
+            columns = ["image_id", "source", "split", "class_name", "reason", "detail"]
+            side = table.drop_columns([*columns, "image"])
+            yield Batch(table.select(columns).to_pylist(), image_loader(config, table["image"]), side)
+        return
+    read = open_source(config)
+    for batch in listed.to_batches(max_chunksize=num_rows):
+        records = [record | {"detail": _EARLY_DETAIL.get(record["reason"])} for record in batch.to_pylist()]
+        sources = [record["source"] for record in records]
+        side = pa.table({})
+        yield Batch(records, functools.partial(_load_file, read, sources), side)
+
+
+def _load_file(read: Callable[[str], bytes | np.ndarray], sources: list[str], index: int) -> bytes | np.ndarray:
+    return read(sources[index])
+
+
+def _scan_part(config: Config, staging: Path, part: int) -> tuple[set[str], set[str]]:
+    """The classes and the splits of a part; its ids go to staging/ids."""
+    missing = config.missing.model_copy(update={"label": "drop"})  # a class that is only filled in is none
+    listed = pq.ParquetFile(staging / "listing.parquet").read_row_group(part)
+    rows = read_rows(config.model_copy(update={"missing": missing}), listed, _ROWS_PER_SCAN, with_images=False)
+    names: set[str] = set()
+    splits: set[str] = set()
+    tables = []
+    for table in rows:
+        names.update(pc.unique(table["class_name"].filter(table["reason"].is_null())).to_pylist())
+        splits.update(pc.unique(table["split"].drop_null()).to_pylist())
+        tables.append(table.select(["image_id"]))
+    if config.data.id_column:
+        write_file(staging, f"ids/part-{part:05d}.parquet", tables[0].schema, tables)
+    return names, splits
+
+
+def _check_ids(spark: SparkSession, config: Config, staging: Path) -> None:
+    if not config.data.id_column:
+        return
+    counts = spark.read.parquet(spark_path(staging / "ids", is_pattern=True)).groupBy("image_id").count()
+    twice = counts.where("count > 1").agg(F.min("image_id"), F.count("*")).first()
+    if twice is not None and twice[1]:
+        raise DataError(
+            f"data.id_column = {config.data.id_column!r}: {twice[1]} ids occur more than once, such as {twice[0]!r}; "
+            f"ids name images, so each must be there once: choose another column, or leave data.id_column empty"
+        )
+
+
+def _class_names(config: Config, names: set[str], kinds: dict[str, str]) -> list[str]:
+    fill = config.missing.label
+    if fill != "drop" and fill not in names:
+        raise ConfigError(f"missing.label = {fill!r} is no class; known are {', '.join(sorted(names)[:20])}")
+    return sorted(names, key=int) if is_integer(kinds[config.data.label_column]) else sorted(names)

@@ -1,0 +1,113 @@
+"""Which columns of a table are used for what, and whether their types will do."""
+
+import difflib
+
+import pyarrow as pa
+
+from farandole.config import Config
+from farandole.core.schema import RESERVED_NAMES, SIDE_TYPES
+from farandole.errors import ConfigError, DataError
+
+_INTEGERS = {name for name in SIDE_TYPES if "int" in name}
+_NUMBERS = {*_INTEGERS, "float", "double"}
+_ORDERS = {*_NUMBERS, *(name for name in SIDE_TYPES if name.startswith(("date", "timestamp")))}
+
+
+def plain_type(kind: pa.DataType) -> str:
+    """A type's name with what is only storage left out: dictionaries, large offsets, units and zones of time."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_timestamp(kind):
+        return str(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
+    if pa.types.is_fixed_size_list(kind):
+        return f"list of {kind.list_size} {kind.value_type}"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list of {kind.value_type}"
+    return str(kind).removeprefix("large_")
+
+
+def is_pixels(kind: str) -> bool:
+    """Whether a type of `plain_type` is a list of numbers."""
+    return kind.startswith("list of ") and kind.split()[-1] in {*_NUMBERS, "halffloat"}
+
+
+def is_integer(kind: str) -> bool:
+    """Whether a type of `plain_type` is one of whole numbers."""
+    return kind in _INTEGERS
+
+
+def check_columns(config: Config, columns: dict[str, str]) -> None:
+    """Refuses a config whose columns the table does not have, or has in a type that will not do.
+
+    Raises:
+        ConfigError: a column is missing or has a reserved name, data.pixel_shape does not go with the image column, or
+            a policy does not go with the type of its column.
+        DataError: a type that no rule converts.
+    """
+    data = config.data
+    for key in ("image_column", "label_column", "id_column", "split_column"):
+        if getattr(data, key):
+            _find(columns, getattr(data, key), f"data.{key}")
+    _check_image(config, columns[data.image_column])
+    for key, allowed in (("label_column", _INTEGERS), ("id_column", _INTEGERS), ("split_column", set[str]())):
+        name = getattr(data, key)
+        if name and columns[name] not in {*allowed, "string"}:
+            raise DataError(
+                f"data.{key} = {name!r} is {columns[name]}; expected {'integers or ' if allowed else ''}strings"
+            )
+    for name in data.keep_columns:
+        kind = _find(columns, name, "data.keep_columns")
+        if name in RESERVED_NAMES:
+            raise ConfigError(f"data.keep_columns: {name!r} is a column of our own; rename it in the table")
+        if kind not in SIDE_TYPES:
+            raise DataError(f"data.keep_columns: {name!r} is {kind}; kept can be {', '.join(SIDE_TYPES)}")
+    _check_policies(config, columns)
+
+
+def _find(columns: dict[str, str], name: str, key: str) -> str:
+    if name in columns:
+        return columns[name]
+    nearest = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the table has {', '.join(columns)}"
+    raise ConfigError(f"{key}: the table has no column {name!r}; {hint}")
+
+
+def _check_image(config: Config, kind: str) -> None:
+    name, shape = config.data.image_column, config.data.pixel_shape
+    if kind != "binary" and not is_pixels(kind):
+        raise DataError(
+            f"data.image_column = {name!r} is {kind}; expected binary (encoded images) or a list of numbers (pixels)"
+        )
+    if is_pixels(kind) and not shape:
+        raise ConfigError(f"data.image_column = {name!r} is {kind}; give its shape: data.pixel_shape = [height, width]")
+    if not is_pixels(kind) and shape:
+        raise ConfigError(f"data.pixel_shape = {shape}, but {name!r} is binary, encoded images; remove the shape")
+
+
+def _check_policies(config: Config, columns: dict[str, str]) -> None:
+    for name, rule in config.missing.columns.items():
+        key = f"missing.columns.{name}"
+        if name not in config.data.keep_columns:
+            raise ConfigError(f"{key}: {name!r} is not kept; add it to data.keep_columns = {config.data.keep_columns}")
+        if (rule.policy == "interpolate" or rule.statistic in ("mean", "median")) and columns[name] not in _NUMBERS:
+            raise ConfigError(
+                f"{key}: {name!r} is {columns[name]}, and only numbers have a mean or a median, or can be interpolated"
+            )
+        if rule.policy == "interpolate":
+            if _find(columns, rule.order_by, f"{key}.order_by") not in _ORDERS:
+                raise ConfigError(f"{key}.order_by: {rule.order_by!r} is {columns[rule.order_by]}; it has no distances")
+            for group in rule.group_by:
+                if _find(columns, group, f"{key}.group_by") not in SIDE_TYPES:
+                    raise ConfigError(f"{key}.group_by: {group!r} is {columns[group]}; it cannot name a group")
+        _check_value(key, rule.value, SIDE_TYPES[columns[name]])
+
+
+def _check_value(key: str, value: object, kind: pa.DataType) -> None:
+    is_right = {
+        bool: pa.types.is_boolean(kind),
+        int: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+        float: pa.types.is_floating(kind),
+        str: pa.types.is_string(kind),
+    }
+    if value is not None and not is_right[type(value)]:
+        raise ConfigError(f"{key}: value = {value!r} does not go into a column of type {kind}")
