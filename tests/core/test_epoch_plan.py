@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farandole.core.epoch_plan import plan_epoch, read_amplification, slice_for
@@ -10,6 +10,13 @@ from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry,
 from farandole.errors import ConfigError, DataError
 
 WORLD_SIZES = (1, 2, 3, 4, 8)
+
+
+@pytest.fixture(params=[1, 16_384], autouse=True)
+def window_rows(request, monkeypatch):
+    """Everything holds for streams of many small windows as for streams that are one window."""
+    monkeypatch.setattr("farandole.core.epoch_plan.WINDOW_ROWS", request.param)
+    return request.param
 
 
 def manifest_of(row_groups: list[int]) -> Manifest:
@@ -48,7 +55,7 @@ shapes = st.lists(st.integers(1, 40), min_size=1, max_size=50)
 
 
 @given(row_groups=shapes, batch=st.integers(1, 130), epoch=st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_once_and_the_same_batches_for_any_world_size(row_groups, batch, epoch):
     everything = [(group, i) for group, rows in enumerate(row_groups) for i in range(rows)]
     expected = None
@@ -64,7 +71,7 @@ def test_every_row_once_and_the_same_batches_for_any_world_size(row_groups, batc
 
 
 @given(row_groups=shapes, batch=st.integers(1, 130), world_size=st.sampled_from(WORLD_SIZES), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_windows_name_the_same_rows_as_the_batches(row_groups, batch, world_size, data):
     """Readers go stream by stream, checks go batch by batch: both must see the same rows, from any step on."""
     plan = plan_epoch(manifest_of(row_groups), epoch=0, seed=1, global_batch_size=batch)

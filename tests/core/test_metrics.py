@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
-from farandole.core.metrics import LARGEST_LOSS, Counts, classification_metrics
+from farandole.core.metrics import LARGEST_LOSS, LOSS_SCALE, Counts, classification_metrics
 from farandole.errors import DataError
 
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -54,6 +54,12 @@ def test_any_division_among_ranks_gives_the_same_bits(cuts, seed):
         parts.append(part.to_array())
     total = Counts.from_array(np.sum(parts, axis=0))
     assert classification_metrics(total, NAMES) == classification_metrics(whole, NAMES)
+
+
+def test_losses_are_rounded_to_the_nearest_unit():
+    counts = Counts.zero(2)
+    counts.add(np.array([0, 0, 0]), np.array([0, 0, 0]), np.array([2.6, 0.4, 7.0]) / LOSS_SCALE)
+    assert counts.loss_units == 3 + 0 + 7
 
 
 def test_no_rows_is_no_division_by_zero():

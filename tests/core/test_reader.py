@@ -41,6 +41,22 @@ def test_batches_hold_the_planned_rows_from_any_step(data, batch, world_size, ep
             assert sorted(got.rows.tolist()) == sorted((files.starts[groups] + indices).tolist())
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_row_group_that_windows_share_is_read_once(tmp_path, monkeypatch, world_size):
+    monkeypatch.setattr("farandole.core.epoch_plan.WINDOW_ROWS", 1)  # windows of 7 rows, over row groups of 6 and 7
+    manifest = write_balanced(tmp_path, train=[[7, 6, 6, 6, 6, 6, 6]])
+    files = SplitFiles(tmp_path, manifest, "train")
+    read, reads = files.read_table, []
+    monkeypatch.setattr(files, "read_table", lambda group: reads.append(group) or read(group))
+    plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4)
+    assert plan.window_rows == 7
+    rows = []
+    for rank in range(world_size):
+        rows += [row for batch in read_slice(files, slice_for(plan, rank, world_size)) for row in batch.rows.tolist()]
+    assert sorted(rows) == list(range(43))
+    assert sorted(reads) == sorted(list(range(7)) * world_size)  # one stream, which two ranks must both read
+
+
 def test_pixels_labels_and_ids_belong_together(data):
     root, manifest = data
     files = SplitFiles(root, manifest, "train")

@@ -39,6 +39,15 @@ def test_the_whole_epoch_in_any_order_is_accepted(data):
     assert sum(line["per_class"].values()) == 18
 
 
+def test_one_rank_adds_up_its_own_batches(data):
+    manifest, files, plan, whole = data
+    total = Accounting.zero(manifest)
+    for first in range(0, 18, 4):
+        total.add(whole.take(slice(first, first + 4)), files)
+    check_receipt(receipt(total, plan, manifest), total, manifest, files)
+    assert total.checksum == int(manifest.splits["train"].id_checksum, 16)
+
+
 def test_a_lost_row_is_placed(data):
     with pytest.raises(
         DataError, match=r"epoch 2: 18 rows planned, 17 trained; .*part-00001.parquet, row group 0: 7 pl"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from balanced_data import write_balanced
-from farandole.config import parse_config
+from farandole.config import load_config, parse_config
 from farandole.errors import ConfigError, DataError
 from farandole.train.run_directory import RunDirectory, append_line, keep_lines, read_lines
 
@@ -58,3 +58,9 @@ def test_lines_are_cut_back_and_half_ones_dropped(tmp_path):
     assert [line["global_step"] for line in read_lines(path)] == [1, 2, 3]
     keep_lines(path, 2)
     assert path.read_text() == "".join(json.dumps({"global_step": step}) + "\n" for step in (1, 2))
+
+
+def test_the_resolved_config_can_be_used_again(tmp_path, manifest):
+    run, config = run_for(tmp_path, manifest, run_name="mine", learning_rate=0.5)
+    run.prepare(config)
+    assert load_config(run.config) == config

@@ -68,7 +68,7 @@ class RunDirectory:
         self._check_settings()
         self.logs.mkdir(parents=True, exist_ok=True)
         if not self._settings_file.exists():
-            write_text(self.config, tomli_w.dumps(config.model_dump()))
+            write_text(self.config, tomli_w.dumps(config.model_dump(exclude_none=True)))  # TOML has no null
             write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
 
     def _check_settings(self) -> None:
