@@ -27,12 +27,11 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> NoReturn:
     die_with_parent()
-    out = _take_stdout()
     spec = json.loads(sys.stdin.readline())
-    beat = Heartbeat(out)
+    beat = Heartbeat(_take_stdout())
     try:
         config = parse_config(spec["config"])
-        world = _meet(spec, out)
+        world = _meet(spec, beat)
         beat.send({"joined": True})
         result = TASKS[spec["task"]](spec, config, world, beat.report)
     except BaseException as error:
@@ -118,15 +117,14 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _meet(spec: dict[str, Any], out: TextIO) -> Any:
+def _meet(spec: dict[str, Any], beat: Heartbeat) -> Any:
     """Joins the other ranks. TensorFlow is imported while they start, which takes longer than anything else here."""
     from farandole.train.distributed import World, join_world, start_rendezvous
 
     worlds = [(place["host"], World(**place["world"])) for place in spec["places"]]
     host, world = worlds[spec["rank"]]
     if world.is_leader:
-        out.write(json.dumps({"rendezvous_port": start_rendezvous(spec["address"], worlds)}) + "\n")
-        out.flush()
+        beat.send({"rendezvous_port": start_rendezvous(spec["address"], worlds)})
     _start_tensorflow(spec["threads"])
     meeting = json.loads(sys.stdin.readline())
     join_world(
