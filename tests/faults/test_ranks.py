@@ -5,9 +5,10 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config import Config, parse_config
+from farandole.core.json_lines import read_lines
 from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.launch import launch_ranks
-from farandole.train.run_directory import RunDirectory, read_lines
+from farandole.train.run_directory import RunDirectory
 
 MODULE = "distributed.faulty_rank"
 

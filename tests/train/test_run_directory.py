@@ -1,13 +1,11 @@
 """A run belongs to its settings: the same find it again, others are refused with the difference."""
 
-import json
-
 import pytest
 
 from balanced_data import write_balanced
 from farandole.config import load_config, parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.train.run_directory import RunDirectory, append_line, keep_lines, read_lines
+from farandole.train.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -46,18 +44,6 @@ def test_damaged_settings_are_named(tmp_path, manifest):
     (run.path / "settings.json").write_text("{")
     with pytest.raises(DataError, match=r"settings.json is not JSON"):
         run.is_finished()
-
-
-def test_lines_are_cut_back_and_half_ones_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    assert read_lines(path) == []
-    for step in (1, 2, 3):
-        append_line(path, {"global_step": step})
-    with path.open("a") as file:
-        file.write('{"global_st')
-    assert [line["global_step"] for line in read_lines(path)] == [1, 2, 3]
-    keep_lines(path, 2)
-    assert path.read_text() == "".join(json.dumps({"global_step": step}) + "\n" for step in (1, 2))
 
 
 def test_the_resolved_config_can_be_used_again(tmp_path, manifest):

@@ -3,13 +3,13 @@
 matplotlib and Jinja2 are imported when a report is written: a job that finds all up to date does not wait for them.
 """
 
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from farandole.core.json_lines import read_lines
 from farandole.core.manifest import Manifest
 from farandole.core.reader import SplitFiles
 
@@ -37,8 +37,8 @@ def write_run_report(
     report = RunReport(
         title=run.name,
         metrics=metrics,
-        history=_lines(run / "metrics.jsonl"),
-        receipts=_lines(run / "receipts.jsonl"),
+        history=read_lines(run / "metrics.jsonl"),
+        receipts=read_lines(run / "receipts.jsonl"),
         manifest=manifest,
         config_toml=(run / "config.toml").read_text(encoding="utf-8"),
         wrong_images=_load_images(wrong, manifest, data),
@@ -72,10 +72,6 @@ def _load_images(chosen: list[dict[str, Any]], manifest: Manifest, data: Path) -
             )
         )
     return images
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _versions() -> dict[str, str]:

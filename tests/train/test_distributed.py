@@ -1,0 +1,50 @@
+"""What ranks say when they do not agree, without starting any: what the collectives would return is given."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from farandole.errors import DataError, RankError
+from farandole.train import distributed
+from farandole.train.distributed import World, agree, join_world
+
+OWN, OTHER = "0123456789abcdef", "fedcba9876543210"
+
+
+def gathers(monkeypatch, *answers: list[list[int]]) -> None:
+    waiting = [np.array(answer, np.int64) for answer in answers]
+    monkeypatch.setattr(distributed, "gather_integers", lambda values, name: waiting.pop(0))
+
+
+def short(text: str) -> int:
+    return int(text[:15], 16)
+
+
+def test_ranks_that_agree_go_on(monkeypatch):
+    gathers(monkeypatch, [[short(OWN), 0]] * 3)
+    agree(OWN, "epoch plan")
+
+
+def test_the_first_rank_that_differs_is_named_with_the_files(monkeypatch):
+    own, other = short(OWN), short(OTHER)
+    gathers(monkeypatch, [[own, 2], [own, 2], [other, 2]], [[own, own], [own, own], [own, other]])
+    parts = {"part-00000.parquet": OWN, "part-00001.parquet": OWN}
+    message = r"rank 2 has another epoch plan than rank 0 \(they differ in part-00001.parquet\); all ranks must see"
+    with pytest.raises(DataError, match=message):
+        agree(OWN, "epoch plan", parts)
+
+
+def test_without_parts_to_compare_the_rank_alone_is_named(monkeypatch):
+    gathers(monkeypatch, [[short(OWN), 1], [short(OTHER), 3]])
+    with pytest.raises(DataError, match="rank 1 has another model than rank 0; all ranks must see"):
+        agree(OWN, "model", {"a": OWN})
+
+
+def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
+    horovod = SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1)
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
+    monkeypatch.setattr(distributed.os, "environ", {})
+    with pytest.raises(RankError, match="Horovod says rank 0 of 1; the launcher said 1 of 2"):
+        join_world(World(1, 2, 1, 2, 0, 1), host="h", interface="lo", rendezvous=("127.0.0.1", 1), stall_seconds=9)

@@ -1,0 +1,54 @@
+"""A saved model is used for what it was trained for, and for nothing else."""
+
+import pytest
+
+from balanced_data import write_balanced
+from farandole.config import parse_config
+from farandole.errors import DataError
+from farandole.train.distributed import World
+from farandole.train.evaluate import evaluate_saved_model
+from farandole.train.models import build_model
+from farandole.train.saved_model import load_model, save_model
+
+CONFIG = parse_config({"model": {"name": "mlp", "arguments": {"hidden_units": [4]}}})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    manifest = write_balanced(tmp_path / "balanced", train=[[4]], test=3)
+    image = manifest.image
+    model = build_model(
+        "mlp",
+        CONFIG.model.arguments,
+        image_shape=(image.height, image.width, image.channels),
+        num_classes=len(manifest.class_names),
+        seed=0,
+        precision="float32",
+    )
+    save_model(tmp_path / "model", model, CONFIG, manifest)
+    return tmp_path / "model", manifest, model
+
+
+def other_classes(manifest):
+    return {"class_names": [*manifest.class_names[:-1], "yak"]}
+
+
+def other_image(manifest):
+    return {"image": manifest.image.model_copy(update={"height": 99})}
+
+
+def test_the_weights_come_back(saved):
+    directory, _, model = saved
+    loaded, described = load_model(directory)
+    assert described.name == "mlp"
+    for mine, theirs in zip(loaded.variables, model.variables, strict=True):
+        assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+
+
+@pytest.mark.parametrize("change", [other_classes, other_image])
+def test_a_data_set_of_other_images_or_classes_is_refused(saved, tmp_path, change):
+    directory, manifest, _ = saved
+    other = manifest.model_copy(update=change(manifest))
+    received = "yak" if other.image == manifest.image else "height=99"
+    with pytest.raises(DataError, match=rf"the model in .*/model takes .*; the data set has .*{received}"):
+        evaluate_saved_model(directory, CONFIG, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1))
