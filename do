@@ -134,8 +134,10 @@ case $verb in
     train) check_java && exec spark-submit jobs/train.py "$@" ;;
     test)
         check_java
-        [ $# -gt 0 ] || lint
-        exec pytest "$@"
+        [ $# -eq 0 ] || exec pytest "$@"
+        lint
+        # Whole files, two at a time, since many tests start ranks of their own; in this order the long ones come early.
+        exec pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
         ;;
     bench) check_java && bench "$@" ;;
     lint) lint ;;
