@@ -28,6 +28,7 @@ def test_shipped_configs_are_valid(path):
         ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),
         ("data.source=folder", r"data.path is empty but data.source is 'folder'"),
         ("train.learning_rate=inf", r"train.learning_rate: Input should be a finite number; received inf"),
+        ("augment.translate_pixels=8", r"must be below the shorter side of the images, 8; received 8"),
         ("paths.work=''", r"paths.work: String should have at least 1 character; received ''"),
         ("data.source=table", r"data.path is empty but data.source is 'table'"),
         ("data.pixel_shape=[4]", r"data.pixel_shape = \[4\]; expected \[height, width\] or"),

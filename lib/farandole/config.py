@@ -77,6 +77,17 @@ class Layout(Section):
     """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
 
 
+class Augment(Section):
+    """What is done to the images of the train split, anew in every epoch. On tensors: nothing on disk changes."""
+
+    flip: Literal["none", "random", "alternate"] = "none"
+    """Mirror left to right. random: half of the images. alternate: each image in every other epoch."""
+    translate_pixels: int = Field(default=0, ge=0, le=4095)
+    """Shift by up to so many pixels, up or down and left or right; the border is filled by reflection."""
+    cutout_pixels: int = Field(default=0, ge=0, le=4096)
+    """Side of a square of the mean colour that covers a random place."""
+
+
 class Model(Section):
     name: Literal["simple_cnn", "mlp"] = "simple_cnn"
     arguments: dict[str, Any] = Field(default={})
@@ -149,6 +160,7 @@ class Config(Section):
     split: Split = Split()
     balance: Balance = Balance()
     layout: Layout = Layout()
+    augment: Augment = Augment()
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -160,6 +172,16 @@ class Config(Section):
             raise ValueError(
                 f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
                 f"received {[*self.data.keep_columns, *self.missing.columns]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shift_stays_inside(self) -> "Config":
+        side = min(self.image.height, self.image.width)
+        if self.augment.translate_pixels >= side:
+            raise ValueError(
+                f"augment.translate_pixels must be below the shorter side of the images, {side}; "
+                f"received {self.augment.translate_pixels}"
             )
         return self
 

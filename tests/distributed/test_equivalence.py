@@ -25,6 +25,7 @@ def config_for(work, *, num_ranks: int, batch: int = 16, **train) -> Config:
     return parse_config(
         {
             "paths": {"work": str(work)},
+            "augment": {"flip": "random", "translate_pixels": 1, "cutout_pixels": 3},
             "model": {"name": "simple_cnn", "arguments": {"filters": [8, 8], "hidden_units": 16}},
             "train": {
                 "num_ranks": num_ranks,

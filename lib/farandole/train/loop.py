@@ -18,6 +18,7 @@ from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.log import say
 from farandole.train.accounting import Accounting, check_receipt, receipt
+from farandole.train.augment import augmented
 from farandole.train.checkpoint import (
     Position,
     assign_variables,
@@ -93,7 +94,9 @@ class Trainer:
     def _train_epoch(self, plan: EpochPlan) -> None:
         train, start = self.config.train, self.position
         reader = open_reader(train.reader, self.files["train"], self._slice(plan), start_step=start.step)
-        batches = Prefetcher(reader)
+        batches = Prefetcher(
+            augmented(reader, self.config.augment, seed=train.seed, epoch=plan.epoch, fill=self.manifest.stats.mean)
+        )
         started = time.perf_counter()
         self.window.started, self.window.waited = started, 0.0
         try:

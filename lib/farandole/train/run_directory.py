@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from farandole.config import Config
+from farandole.config import Augment, Config
 from farandole.core.commit import write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
@@ -31,7 +31,15 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     train = config.train.model_dump(exclude=_OPERATIONAL)
     evaluate = {"batch_size": config.evaluate.batch_size}
     model = config.model.model_dump()
-    return {"model": model, "train": train, "evaluate": evaluate, "data": {"fingerprint": manifest.fingerprint()}}
+    # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
+    augment = {"augment": config.augment.model_dump()} if config.augment != Augment() else {}
+    return {
+        "model": model,
+        **augment,
+        "train": train,
+        "evaluate": evaluate,
+        "data": {"fingerprint": manifest.fingerprint()},
+    }
 
 
 class RunDirectory:
