@@ -14,18 +14,21 @@ import numpy as np
 from farandole.config import Config
 from farandole.errors import DataError
 from farandole.train import rank
+from farandole.train.progress import Progress
 
 
-def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[dict], None]) -> dict[str, Any]:
+def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
     from farandole.train.loop import Trainer
 
     fault = spec.get("fault", {"kind": "none", "step": -1, "ranks": []})
+    finish_step = progress.finish_step
 
-    def reported(state: dict[str, int]) -> None:
-        report(state)
-        if state["step"] == fault["step"] and world.rank in fault["ranks"]:
+    def finish_step_and_fail(step: int, epoch: int) -> None:
+        finish_step(step, epoch)
+        if step == fault["step"] and world.rank in fault["ranks"]:
             FAULTS[fault["kind"]]()
 
+    progress.finish_step = finish_step_and_fail  # type: ignore[method-assign]
     if fault["kind"] == "lose" and world.rank in fault["ranks"]:
         _lose_rows()
     if fault["kind"] == "nan" and world.rank in fault["ranks"]:
@@ -37,7 +40,7 @@ def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[di
             bias.assign(np.full(bias.shape, np.nan))
 
         Trainer._restore = poisoned  # type: ignore[method-assign]
-    return rank.train(spec, config, world, reported)
+    return rank.train(spec, config, world, progress)
 
 
 def _lose_rows() -> None:

