@@ -4,6 +4,7 @@ Needs neither TensorFlow nor Horovod, since the driver asks it before any rank s
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import tomli_w
