@@ -34,6 +34,8 @@ from farandole.spark.records import Source, prepare
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import run_tasks, spark_path
 
+TASKS_PER_SLOT, MAX_PARTS_PER_TASK = 4, 16
+
 
 def preprocess(
     spark: SparkSession, config: Config, listing: pa.Table, *, config_fingerprint: str, parent_fingerprint: str
@@ -61,7 +63,14 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
-        run_tasks(spark, "preprocess: decode", source.num_parts, lambda part: stage_part(config, source, staging, part))
+        num_tasks = _num_tasks(spark, source.num_parts)
+        run_tasks(
+            spark,
+            "preprocess: decode",
+            source.num_parts,
+            lambda part: stage_part(config, source, staging, part),
+            num_tasks=num_tasks,
+        )
         drop_duplicates(spark, source, staging)
         fills = fit_fills(spark, config, source, staging)
         _interpolate_columns(spark, config, source, staging)
@@ -70,12 +79,19 @@ def preprocess(
             "preprocess: write",
             source.num_parts,
             lambda part: write_part(config, source, fills, directory, part),
+            num_tasks=num_tasks,
         )
         manifest = _manifest(config, source, fills, counts, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
+
+
+def _num_tasks(spark: SparkSession, num_parts: int) -> int:
+    """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
+    wanted = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
+    return max(min(wanted, num_parts), -(-num_parts // MAX_PARTS_PER_TASK))
 
 
 def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:
