@@ -181,6 +181,7 @@ def test_digits_are_listed_and_loaded() -> None:
             "split": None,
             "class_name": "8",
             "num_bytes": 64,
+            "modified_ns": 0,
             "reason": None,
         }
     ]

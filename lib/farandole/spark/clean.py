@@ -25,12 +25,14 @@ from farandole.core.commit import new_directory, write_text
 from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
+from farandole.log import say
 from farandole.spark.clean_parts import PartCounts, SplitCounts, write_part
 from farandole.spark.decode_parts import stage_part
 from farandole.spark.duplicates import drop_duplicates
 from farandole.spark.fill_columns import interpolate
 from farandole.spark.fit_fills import fit_fills
 from farandole.spark.records import Source, prepare
+from farandole.spark.reuse import LISTING_NAME, plan_reuse
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import run_tasks, spark_path
 
@@ -63,14 +65,20 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
+        version = f"farandole {__version__}"
+        old = plan_reuse(
+            config, staging / LISTING_NAME, staging, config_fingerprint=config_fingerprint, version=version
+        )
         num_tasks = _num_tasks(spark, source.num_parts)
-        run_tasks(
+        reused = run_tasks(
             spark,
             "preprocess: decode",
             source.num_parts,
-            lambda part: stage_part(config, source, staging, part),
+            lambda part: stage_part(config, source, old, staging, part),
             num_tasks=num_tasks,
         )
+        if old.files:
+            say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")
         drop_duplicates(spark, source, staging)
         fills = fit_fills(spark, config, source, staging)
         _interpolate_columns(spark, config, source, staging)
@@ -83,6 +91,7 @@ def preprocess(
         )
         manifest = _manifest(config, source, fills, counts, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
+        (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
     return manifest

@@ -25,6 +25,7 @@ LISTING = pa.schema(
         pa.field("split", pa.string()),  # train, val, test, or null: not split yet
         pa.field("class_name", pa.string()),
         pa.field("num_bytes", pa.int64(), nullable=False),
+        pa.field("modified_ns", pa.int64(), nullable=False),  # time of change; no part of the fingerprint
         pa.field("reason", pa.string()),  # why it is rejected already, else null
     ]
 )
@@ -160,10 +161,9 @@ def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dic
     split = SPLIT_FOLDERS[folders[0].lower()] if in_split else None
     classes = folders[1:] if has_splits else folders
     class_name = classes[0] if classes and not any(_is_hidden(name) for name in (folders[0], classes[0])) else None
-    num_bytes = status.st_size if status else 0
     if _printable(path) != path:
         safe_class = class_name if class_name and _printable(class_name) == class_name else None
-        return _row(_printable(path), split=split, class_name=safe_class, num_bytes=num_bytes, reason="unsafe_path")
+        return _row(_printable(path), split=split, class_name=safe_class, status=status, reason="unsafe_path")
     reason = None
     if status and stat.S_ISLNK(status.st_mode):
         reason = "unsafe_path"
@@ -171,7 +171,7 @@ def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dic
         reason = "unreadable"
     elif class_name is None:
         reason = "missing_label"
-    return _row(path, split=split, class_name=class_name, num_bytes=num_bytes, reason=reason)
+    return _row(path, split=split, class_name=class_name, status=status, reason=reason)
 
 
 def _row(
@@ -180,7 +180,8 @@ def _row(
     source: str | None = None,
     split: str | None = None,
     class_name: str | None,
-    num_bytes: int,
+    status: os.stat_result | None = None,
+    num_bytes: int = 0,
     reason: str | None = None,
 ) -> dict[str, Any]:
     return {
@@ -188,7 +189,8 @@ def _row(
         "source": source or image_id,
         "split": split,
         "class_name": class_name,
-        "num_bytes": num_bytes,
+        "num_bytes": status.st_size if status else num_bytes,
+        "modified_ns": status.st_mtime_ns if status else 0,
         "reason": reason,
     }
 
