@@ -20,7 +20,7 @@ from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.manifest import Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
-from farandole.spark import clean, decode_parts, ingest, records
+from farandole.spark import clean, decode_parts, duplicates, ingest, records
 
 SIDE = 8
 
@@ -242,7 +242,7 @@ def test_given_splits_are_kept_and_test_wins_over_val_over_train(spark: SparkSes
         assert all(row.startswith(prefix) for row in rows_of(config, f"data/split={split}")["image_id"].to_pylist())
 
 
-def test_find_dropped_on_literal_rows(spark: SparkSession) -> None:
+def test_find_dropped_on_literal_rows() -> None:
     train, val, test, none = 0, 1, 2, -1
     rows = [
         (0, "a", "a", train, 5, b"same"),
@@ -255,8 +255,9 @@ def test_find_dropped_on_literal_rows(spark: SparkSession) -> None:
         (3, "j", "j", none, 5, b"pair"),
         (3, "i", "i", train, 5, b"pair"),
     ]
-    dropped = clean.find_dropped(spark.createDataFrame(rows, clean.COMPARED))
-    assert sorted(tuple(row) for row in dropped.collect()) == [
+    names = ("part", "image_id", "source", "split", "label", "digest")
+    dropped = duplicates.find_dropped(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
+    assert [tuple(row.values()) for row in dropped.to_pylist()] == [
         (0, "a", "a", "c", [5]),
         (0, "b", "b", "c", [5]),
         (1, "e", "e", "f", [1, 2]),

@@ -181,6 +181,7 @@ def test_digits_are_listed_and_loaded() -> None:
             "split": None,
             "class_name": "8",
             "num_bytes": 64,
+            "modified_ns": 0,
             "reason": None,
         }
     ]
@@ -208,7 +209,7 @@ def test_files_are_read_or_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rejection(config, "a/gone") == ("missing_image", "the file is gone since it was listed")
     assert rejection(config, "a/link")[0] == "unsafe_path"
     assert rejection(config, "a/pipe") == ("unreadable", "not a regular file")  # and does not wait for a writer
-    assert rejection(config, "a") == ("unreadable", "Is a directory")
+    assert rejection(config, "a") == ("unreadable", "not a regular file")
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")

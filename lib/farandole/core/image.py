@@ -36,6 +36,7 @@ from PIL import (
 )
 
 from farandole.config import Image as ImageRules
+from farandole.core.plain_jpeg import decode_plain
 from farandole.core.quality import RejectedError, check_not_blank, check_num_bytes, check_size
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -70,6 +71,12 @@ def decode(data: bytes, rules: ImageRules) -> np.ndarray:
         RejectedError: with the reason and what was found. Only lack of memory and interrupts pass through otherwise.
     """
     check_num_bytes(len(data), rules)
+    plain = decode_plain(data, rules)
+    if plain is not None:
+        if plain.shape == (rules.height, rules.width, rules.channels):
+            check_not_blank(plain, rules)
+            return plain
+        return _finish(Image.fromarray(plain), rules)
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, which no rule uses, and of sizes that check_size judges.

@@ -3,7 +3,7 @@
 1. The listing becomes a Parquet file. Its row group N is part N from here to the end, so the bytes that are written do
    not depend on how many executors there are.
 2. Task N decodes part N into staging/part-N, and notes what it rejects in staging/rejected-N.
-3. Spark finds equal pictures by their digests, over a few columns without the images.
+3. Equal pictures are found by their digests, over a few columns without the images.
 4. Spark fits what fills missing values of kept columns on the train split, and interpolates.
 5. Task N writes what is kept of part N into its splits, and what is not into quarantine and deduplicated.
 6. The manifest, last.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole import __version__
@@ -25,18 +25,18 @@ from farandole.core.commit import new_directory, write_text
 from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
+from farandole.log import say
 from farandole.spark.clean_parts import PartCounts, SplitCounts, write_part
 from farandole.spark.decode_parts import stage_part
+from farandole.spark.duplicates import drop_duplicates
 from farandole.spark.fill_columns import interpolate
 from farandole.spark.fit_fills import fit_fills
 from farandole.spark.records import Source, prepare
+from farandole.spark.reuse import LISTING_NAME, plan_reuse
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import run_tasks, spark_path
 
-COMPARED = "part INT, image_id STRING, source STRING, split INT, label INT, digest BINARY"
-"""Columns of a staged part that `find_dropped` looks at."""
-
-_VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
+TASKS_PER_SLOT, MAX_PARTS_PER_TASK = 4, 16
 
 
 def preprocess(
@@ -65,10 +65,21 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
-        run_tasks(spark, "preprocess: decode", source.num_parts, lambda part: stage_part(config, source, staging, part))
-        parts = spark_path(staging / "parts", is_pattern=True)
-        rows = spark.read.schema(COMPARED).parquet(parts)
-        find_dropped(rows).repartition("part").write.partitionBy("part").parquet(spark_path(staging / "dropped"))
+        version = f"farandole {__version__}"
+        old = plan_reuse(
+            config, staging / LISTING_NAME, staging, config_fingerprint=config_fingerprint, version=version
+        )
+        num_tasks = _num_tasks(spark, source.num_parts)
+        reused = run_tasks(
+            spark,
+            "preprocess: decode",
+            source.num_parts,
+            lambda part: stage_part(config, source, old, staging, part),
+            num_tasks=num_tasks,
+        )
+        if old.files:
+            say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")
+        drop_duplicates(spark, source, staging)
         fills = fit_fills(spark, config, source, staging)
         _interpolate_columns(spark, config, source, staging)
         counts = run_tasks(
@@ -76,41 +87,20 @@ def preprocess(
             "preprocess: write",
             source.num_parts,
             lambda part: write_part(config, source, fills, directory, part),
+            num_tasks=num_tasks,
         )
         manifest = _manifest(config, source, fills, counts, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
+        (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
 
 
-def find_dropped(rows: DataFrame) -> DataFrame:
-    """The rows that are not kept because another one shows the same picture.
-
-    Args:
-        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest.
-
-    Returns:
-        part, image_id, source, kept_image_id, and labels: the distinct labels of that picture in ascending order.
-        With one label, a row for every member of the group but the one that is kept; with more, for every member.
-    """
-    # Grouping and joining, instead of a window, combines before the shuffle and holds no group in one task's memory.
-    preference = F.when(F.col("split") == _TEST, 0).when(F.col("split") == _VAL, 1).otherwise(2)
-    groups = (
-        rows.groupBy("digest")
-        .agg(
-            F.count("*").alias("num_rows"),
-            F.min(F.struct(preference.alias("preference"), "image_id")).alias("kept"),
-            F.sort_array(F.collect_set("label")).alias("labels"),
-        )
-        .where("num_rows > 1")
-        .select("digest", F.col("kept.image_id").alias("kept_image_id"), "labels")
-    )
-    return (
-        rows.join(groups, "digest")
-        .where((F.size("labels") > 1) | (F.col("image_id") != F.col("kept_image_id")))
-        .select("part", "image_id", "source", "kept_image_id", "labels")
-    )
+def _num_tasks(spark: SparkSession, num_parts: int) -> int:
+    """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
+    wanted = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
+    return max(min(wanted, num_parts), -(-num_parts // MAX_PARTS_PER_TASK))
 
 
 def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:

@@ -18,19 +18,10 @@ from farandole.core.manifest import FileEntry, Fill
 from farandole.core.parquet import write_file
 from farandole.core.schema import DEDUPLICATED, QUARANTINE, SPLITS, clean_schema
 from farandole.core.split import assign_splits
+from farandole.spark.duplicates import read_dropped
 from farandole.spark.fill_columns import fill_columns
 from farandole.spark.records import Source
 from farandole.spark.table_rows import SIDE
-
-DROPPED = pa.schema(
-    [
-        pa.field("image_id", pa.string()),
-        pa.field("source", pa.string()),
-        pa.field("kept_image_id", pa.string()),
-        pa.field("labels", pa.list_(pa.int32())),  # distinct and ascending; more than one is a conflict
-    ]
-)
-"""Columns of staging/dropped/part=N/*.parquet, which Spark writes."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +54,11 @@ def write_part(config: Config, source: Source, fills: dict[str, Fill], directory
         config: the stage's.
         source: a label is an index into its class_names.
         fills: what takes the place of missing values.
-        directory: the data set; directory/staging holds what `stage_part`, `find_dropped` and `interpolate` left.
+        directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
         part: its number.
     """
     staging, name = directory / "staging", f"part-{part:05d}.parquet"
-    dropped = _read_dropped(staging / "dropped" / f"part={part}")
+    dropped = read_dropped(staging, part)
     is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
     conflicts = _conflicts(dropped.filter(is_conflict), source.class_names)
     quarantine = pa.concat_tables([pq.read_table(staging / "rejected" / name).cast(QUARANTINE), conflicts])
@@ -80,12 +71,6 @@ def write_part(config: Config, source: Source, fills: dict[str, Fill], directory
         quarantine=Counter(quarantine["reason"].to_pylist()),
         num_deduplicated=deduplicated.num_rows,
     )
-
-
-def _read_dropped(directory: Path) -> pa.Table:
-    if not directory.exists():  # Spark writes a folder only for parts that have such rows
-        return DROPPED.empty_table()
-    return pq.read_table(directory, partitioning=None).cast(DROPPED)
 
 
 def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
@@ -117,7 +102,7 @@ def place_rows(
     splits = assign_splits(
         hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
     )
-    dropped = _read_dropped(staging / "dropped" / f"part={part}")["image_id"].combine_chunks()
+    dropped = read_dropped(staging, part)["image_id"].combine_chunks()
     is_dropped = pc.is_in(rows["image_id"], value_set=dropped).to_numpy()
     return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
 

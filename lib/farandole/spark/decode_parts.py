@@ -19,6 +19,7 @@ from farandole.core.quality import RejectedError
 from farandole.core.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.split import UNSPLIT
 from farandole.spark.records import Source, read_batches
+from farandole.spark.reuse import OldPictures, Shelf
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 
 MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
@@ -48,16 +49,18 @@ def rows_per_row_group(config: Config) -> int:
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES // num_bytes))
 
 
-def stage_part(config: Config, source: Source, staging: Path, part: int) -> None:
+def stage_part(config: Config, source: Source, old: OldPictures, staging: Path, part: int) -> int:
     """Decodes the records of row group `part` of staging/listing.parquet into staging/parts and, with reasons,
-    staging/rejected."""
+    staging/rejected. Returns how many pictures were taken over from the old data set instead."""
     rejected: list[dict[str, str]] = []
     # Both files are written even when they are empty: a retried task then leaves nothing of its first try.
-    tables = _decoded(config, source, staging, part, rejected)
+    shelf = Shelf(old, staging, part)
+    tables = _decoded(config, source, staging, part, shelf, rejected)
     write_file(staging, f"parts/part-{part:05d}.parquet", staged_schema(config, source), tables)
     write_file(
         staging, f"rejected/part-{part:05d}.parquet", QUARANTINE, [pa.Table.from_pylist(rejected, schema=QUARANTINE)]
     )
+    return shelf.num_found
 
 
 def staged_schema(config: Config, source: Source) -> pa.Schema:
@@ -70,18 +73,20 @@ def staged_schema(config: Config, source: Source) -> pa.Schema:
 
 
 def _decoded(
-    config: Config, source: Source, staging: Path, part: int, rejected: list[dict[str, str]]
+    config: Config, source: Source, staging: Path, part: int, shelf: Shelf, rejected: list[dict[str, str]]
 ) -> Iterator[pa.Table]:
     """Staged rows, a row group at a time; what cannot be decoded is appended to `rejected`."""
     labels = {name: label for label, name in enumerate(source.class_names)}
+    first = 0
     for batch in read_batches(config, staging, part, rows_per_row_group(config)):
         kept, pictures = [], []
         for index, record in enumerate(batch.records):
             try:
-                pictures.append(_pixels(config, record, batch.load, index))
+                pictures.append(_pixels(config, record, batch.load, index, shelf, first + index))
                 kept.append(index)
             except RejectedError as error:
                 rejected.append(_rejection(record, error))
+        first += len(batch.records)
         if kept:
             staged = _staged_table(config, [batch.records[index] for index in kept], labels, pictures, part)
             side = batch.side.take(pa.array(kept))
@@ -91,10 +96,19 @@ def _decoded(
 
 
 def _pixels(
-    config: Config, record: dict[str, Any], load: Callable[[int], bytes | np.ndarray], index: int
+    config: Config,
+    record: dict[str, Any],
+    load: Callable[[int], bytes | np.ndarray],
+    index: int,
+    shelf: Shelf,
+    position: int,
 ) -> np.ndarray:
+    """Of the record at `index` of its batch, `position` of its part."""
     if record["reason"] is not None:
         raise RejectedError(record["reason"], record["detail"])
+    found = shelf.find(position, record["image_id"])
+    if found is not None:
+        return found.reshape(config.image.height, config.image.width, config.image.channels)
     loaded = load(index)
     return image.decode(loaded, config.image) if isinstance(loaded, bytes) else image.from_array(loaded, config.image)
 

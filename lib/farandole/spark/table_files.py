@@ -5,6 +5,7 @@ Only footers are read here. Files and folders whose names start with "_" or "." 
 
 import hashlib
 import json
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ PIECES = pa.schema(
         pa.field("stop", pa.int64(), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),  # of the file
         pa.field("footer", pa.string(), nullable=False),  # its SHA-256
+        pa.field("modified_ns", pa.int64(), nullable=False),  # time of change; no part of the fingerprint
     ]
 )
 """One row per run of rows in one row group, in the order of paths. The metadata's "columns" maps names to types."""
@@ -50,6 +52,7 @@ class Footer:
     path: str
     num_bytes: int
     sha256: str
+    modified_ns: int
     columns: dict[str, str]
     row_groups: list[int]
 
@@ -108,7 +111,7 @@ def read_footer(root: Path, path: str) -> Footer:
     """
     try:
         with (root / path).open("rb") as source:
-            num_bytes = source.seek(0, 2)
+            num_bytes, modified_ns = source.seek(0, 2), os.fstat(source.fileno()).st_mtime_ns
             source.seek(max(num_bytes - 8, 0))
             length = int.from_bytes(source.read(4), "little")
             source.seek(max(num_bytes - 8 - length, 0))
@@ -126,7 +129,7 @@ def read_footer(root: Path, path: str) -> Footer:
             f"{root / path} is not a readable Parquet file: {one_line(error)}; it is cut off or damaged: "
             f"replace or remove it"
         ) from error
-    return Footer(path, num_bytes, sha256, columns, row_groups)
+    return Footer(path, num_bytes, sha256, modified_ns, columns, row_groups)
 
 
 def _paths(config: Config) -> list[str]:
@@ -199,7 +202,8 @@ def _pieces(footers: list[Footer]) -> dict[str, list[int | str]]:
         for index, num_rows in enumerate(footer.row_groups):
             start = 0
             for size in split_evenly(num_rows, max(ROWS_PER_PART, -(-num_rows // MAX_PIECES))):
-                rows.append((footer.path, index, first_row, start, start + size, footer.num_bytes, footer.sha256))
+                of_file = (footer.num_bytes, footer.sha256, footer.modified_ns)
+                rows.append((footer.path, index, first_row, start, start + size, *of_file))
                 start += size
             first_row += num_rows
     runs = runs_within([int(row[4]) - int(row[3]) for row in rows], ROWS_PER_PART)
