@@ -54,6 +54,11 @@ class RebalancePlan:
     """For each split int64 [num_classes, files of the split]: rows of a class in a file."""
 
     @property
+    def num_bytes(self) -> int:
+        """Of the images in clean/ or in balanced/, whichever are more."""
+        return int(max(self.counts.sum(), self.targets.sum())) * self.row_bytes
+
+    @property
     def num_files(self) -> int:
         """Output files of all splits together; they are numbered through."""
         return sum(dealt.shape[1] for dealt in self.dealt)

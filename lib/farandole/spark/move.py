@@ -16,7 +16,7 @@ from farandole.core.parquet import open_file, read_row_group, write_file
 from farandole.core.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
 from farandole.core.schema import SPLITS, balanced_schema, clean_schema
 from farandole.errors import DataError
-from farandole.spark.spill import read_spill, spilled_schema, write_spill
+from farandole.spark.spill import Pile, make_pile, read_spill, spilled_schema, write_spill
 
 
 @dataclass(frozen=True)
@@ -86,47 +86,71 @@ def verify(plan: RebalancePlan, number: int) -> None:
     open_file(plan.clean, plan.pieces[number].entry)
 
 
-def move(plan: RebalancePlan, cuts: Cuts, spill: Path, number: int) -> Moved:
-    """Map: reads piece `number` and writes what it becomes, by output file and key, to spill/NUMBER.arrow.
+def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
+    """Map: reads piece `number`, and decides what goes where.
 
     Raises:
         DataError: the file is damaged or holds an unknown label.
     """
     piece = plan.pieces[number]
-    rows = _read(plan, piece, clean_schema(plan.side_columns).names).combine_chunks()
+    schema = clean_schema(plan.side_columns)
+    rows = _read(plan, piece, schema.names).combine_chunks().cast(schema)
     hashes, groups = _identify(plan, piece, rows)
     copies = _copy(plan, cuts.select, hashes, groups)
-    write_spill(
-        spill / f"{number}.arrow",
+    pile = make_pile(
         rows,
-        spilled_schema(plan.side_columns),
         positions=copies.positions,
         copies=copies.numbers,
         keys=copies.keys,
-        destinations=plan.first_file(piece.split) + _files_of(copies, cuts),
+        files=plan.first_file(piece.split) + _files_of(copies, cuts),
         num_files=plan.num_files,
-        max_batch_rows=max(MAX_PIECE_BYTES // 4 // plan.row_bytes, 1),
     )
-    return Moved(
+    moved = Moved(
         counts=np.bincount(groups, minlength=len(plan.counts)),
         checksum=id_checksum(hashes, 0),
         copied_counts=np.bincount(copies.groups, minlength=len(plan.counts)),
         copied_checksum=id_checksum(copies.hashes, copies.numbers),
     )
+    return moved, pile
 
 
-def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group: int, number: int) -> Written:
-    """Reduce: gathers the rows of output file `number` from all spill files, in order, and writes them.
+def spill(plan: RebalancePlan, cuts: Cuts, directory: Path, number: int) -> Moved:
+    """Map, where executors share nothing but a file system: the pile goes to directory/NUMBER.arrow."""
+    moved, pile = pile_up(plan, cuts, number)
+    path = directory / f"{number}.arrow"
+    write_spill(path, pile, spilled_schema(plan.side_columns), max_batch_rows=_max_batch_rows(plan))
+    return moved
 
-    Images are copied for one row group at a time, straight from the memory maps.
+
+def write_from_piles(
+    plan: RebalancePlan, piles: list[Pile], directory: Path, rows_per_row_group: int, number: int
+) -> Written:
+    """Reduce, where the piles are in memory: as `write`."""
+    schema = spilled_schema(plan.side_columns)
+    batches = [batch for pile in piles for batch in pile.batches(number, schema, _max_batch_rows(plan))]
+    return write(plan, batches, directory, rows_per_row_group, number)
+
+
+def write_from_spill(
+    plan: RebalancePlan, spilled: Path, directory: Path, rows_per_row_group: int, number: int
+) -> Written:
+    """Reduce, where the piles are in files; images are copied straight from the memory maps."""
+    schema = spilled_schema(plan.side_columns)
+    paths = [spilled / f"{piece}.arrow" for piece in range(len(plan.pieces))]
+    batches = [batch for path in paths for batch in read_spill(path, schema, number, plan.num_files)]
+    return write(plan, batches, directory, rows_per_row_group, number)
+
+
+def write(
+    plan: RebalancePlan, batches: list[pa.RecordBatch], directory: Path, rows_per_row_group: int, number: int
+) -> Written:
+    """Sorts all rows of output file `number`, and writes them; images are copied for one row group at a time.
 
     Raises:
         DataError: an image_id occurs twice, or rows are not as many as planned.
     """
     split, index = plan.place(number)
     schema = spilled_schema(plan.side_columns)
-    paths = [spill / f"{piece}.arrow" for piece in range(len(plan.pieces))]
-    batches = [batch for path in paths for batch in read_spill(path, schema, number, plan.num_files)]
     images = [batch.column("image") for batch in batches]
     rows = pa.Table.from_batches(batches, schema).drop_columns("image").combine_chunks()
     planned = plan.dealt[split][:, index]
@@ -148,6 +172,10 @@ def write(plan: RebalancePlan, spill: Path, directory: Path, rows_per_row_group:
         class_counts=class_counts,
         checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
     )
+
+
+def _max_batch_rows(plan: RebalancePlan) -> int:
+    return max(MAX_PIECE_BYTES // 4 // plan.row_bytes, 1)
 
 
 def _read(plan: RebalancePlan, piece: Piece, columns: list[str], *, verify: bool = True) -> pa.Table:

@@ -7,6 +7,7 @@ Uncompressed and read through a memory map, so that a row is copied only when it
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,49 +26,61 @@ def spilled_schema(side_columns: Mapping[str, str]) -> pa.Schema:
     return pa.schema([*clean_schema(side_columns), pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
 
 
-def write_spill(
-    path: Path,
-    rows: pa.Table,
-    schema: pa.Schema,
-    *,
-    positions: np.ndarray,
-    copies: np.ndarray,
-    keys: np.ndarray,
-    destinations: np.ndarray,
-    num_files: int,
-    max_batch_rows: int,
-) -> None:
-    """Writes rows[positions], grouped by destination and in the order of their keys.
+@dataclass(frozen=True)
+class Pile:
+    """The rows that one piece sends to the output files; [m] each, sorted by file and in it by key."""
 
-    Written to a sibling and renamed, so that a task that Spark runs twice leaves one whole file.
+    rows: pa.Table
+    """Of the piece, as they were read."""
+    positions: np.ndarray
+    """int64, into rows."""
+    copies: np.ndarray
+    """int32."""
+    keys: np.ndarray
+    """uint64."""
+    bounds: np.ndarray
+    """int64 [num_files + 1]: rows bounds[f] to bounds[f + 1] are for output file f."""
+
+    def batches(self, file: int, schema: pa.Schema, max_rows: int) -> Iterator[pa.RecordBatch]:
+        """What is for one file, of schema `spilled_schema`; no more than max_rows are copied at a time."""
+        start = int(self.bounds[file])
+        for num_rows in split_evenly(int(self.bounds[file + 1]) - start, max_rows):
+            part = slice(start, start + num_rows)
+            taken = self.rows.take(pa.array(self.positions[part])).combine_chunks().to_batches()[0].columns
+            columns = [*taken, pa.array(self.copies[part]), pa.array(self.keys[part])]
+            yield pa.record_batch(columns, schema=schema)
+            start += num_rows
+
+
+def make_pile(
+    rows: pa.Table, *, positions: np.ndarray, copies: np.ndarray, keys: np.ndarray, files: np.ndarray, num_files: int
+) -> Pile:
+    """Sorts rows[positions] by file and key.
 
     Args:
-        path: of the spill file.
-        rows: with the columns of clean/; one Arrow chunk per column reads fastest.
-        schema: of `spilled_schema`.
-        positions: int64 [m] into rows.
+        rows: with the columns of clean/; one Arrow chunk per column is copied fastest.
+        positions: int64 [m].
         copies: int32 [m].
         keys: uint64 [m].
-        destinations: int64 [m], below num_files.
+        files: int64 [m], below num_files.
         num_files: of all splits together.
-        max_batch_rows: bounds the memory that is taken at a time.
     """
-    order = np.lexsort((keys, destinations))
-    bounds = np.searchsorted(destinations[order], np.arange(num_files + 1))
+    order = np.lexsort((keys, files))
+    bounds = np.searchsorted(files[order], np.arange(num_files + 1))
+    return Pile(rows, positions[order], copies[order], keys[order], bounds)
+
+
+def write_spill(path: Path, pile: Pile, schema: pa.Schema, *, max_batch_rows: int) -> None:
+    """Writes a pile; to a sibling that is renamed, so that a task that Spark runs twice leaves one whole file."""
+    num_files = len(pile.bounds) - 1
     offsets = np.empty(num_files + 1, dtype=np.int64)
-    rows = rows.cast(pa.schema([schema.field(name) for name in rows.schema.names]))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with pa.OSFile(str(partial), "wb") as sink:
         with pa.ipc.new_stream(sink, schema) as stream:
             for file in range(num_files):
                 offsets[file] = sink.tell()
-                start = bounds[file]
-                for num_rows in split_evenly(int(bounds[file + 1] - start), max_batch_rows):
-                    batch = order[start : start + num_rows]
-                    taken = rows.take(pa.array(positions[batch])).combine_chunks().to_batches()[0].columns
-                    columns = [*taken, pa.array(copies[batch]), pa.array(keys[batch])]
-                    stream.write_batch(pa.record_batch(columns, schema=schema))
-                    start += num_rows
+                for batch in pile.batches(file, schema, max_batch_rows):
+                    stream.write_batch(batch)
             offsets[num_files] = sink.tell()
         sink.write(offsets.tobytes())  # after the stream's end marker
     partial.replace(path)
