@@ -6,11 +6,13 @@ The docstring under each field is its documentation: `spark-submit jobs/train.py
 """
 
 import difflib
+import re
 import tomllib
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from farandole.data_config import ColumnPolicy, Data, Missing, Section
 from farandole.errors import ConfigError
@@ -121,8 +123,24 @@ class Train(Section):
     """TensorFlow's intra-op threads; 0: as many as the host has cores."""
     hang_seconds: float = Field(default=20.0, ge=3.0)
     """A rank whose process gives no sign of life for so long is taken for hung, and ended."""
+    network: str = ""
+    """On which ranks of several hosts meet: an interface (ib0), or the network of its addresses (10.0.0.0/8).
+    Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""
     max_restarts: int = Field(default=3, ge=0)
     """How often ranks are started again, from the newest checkpoint, after one died or hung."""
+
+    @field_validator("network")
+    @classmethod
+    def _interface_or_network(cls, network: str) -> str:
+        try:
+            IPv4Network(network, strict=False)
+        except ValueError as error:
+            if network and not re.fullmatch(r"[A-Za-z0-9._@-]{1,15}", network):  # what Linux allows as a name
+                raise ValueError(
+                    f"train.network is the name of an interface or an IPv4 network such as 10.0.0.0/8; "
+                    f"received {network!r}"
+                ) from error
+        return network
 
 
 class Evaluate(Section):

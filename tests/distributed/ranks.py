@@ -15,7 +15,7 @@ ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(Path(__file__).pa
 
 def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Child]:
     """One process per rank of config.train.num_ranks, all past the rendezvous or on their way to it."""
-    seats = [Seat("localhost", "127.0.0.1")] * config.train.num_ranks
+    seats = [Seat("localhost")] * config.train.num_ranks
     common = {
         "task": "train",
         "config": config.model_dump(),

@@ -9,13 +9,13 @@ leaves a marker in the log directory; the others see it and end theirs, so that 
 
 import json
 import os
-import socket
+import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from py4j.protocol import Py4JJavaError
 from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
@@ -25,7 +25,9 @@ from farandole.core.commit import write_text
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
-from farandole.spark.placement import Place, Seat, describe_places, plan_places
+from farandole.spark.gpus import with_gpus
+from farandole.spark.network import list_offers, plan_addresses, why_unreachable
+from farandole.spark.placement import Offer, Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 
 START_SECONDS = 300.0
@@ -85,11 +87,15 @@ def launch_ranks(
     for marker in log_directory.glob("failure-*.json"):
         marker.unlink()
     complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(train.hang_seconds) * 2}
-    run = partial(_run_rank, module=module, spec=complete, log_directory=log_directory, hang_seconds=train.hang_seconds)
     context = spark.sparkContext
+    driver_host = context.getConf().get("spark.driver.host") or ""
+    run = partial(
+        _run_rank, module=module, spec=complete, log_directory=log_directory, train=train, driver_host=driver_host
+    )
     context.setJobDescription(f"{num_ranks} ranks")
     try:
-        outcomes = context.parallelize(range(num_ranks), num_ranks).barrier().mapPartitions(run).collect()
+        tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
+        outcomes = tasks.barrier().mapPartitions(run).collect()
     except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
         raise RankError(f"Spark lost the stage that runs the ranks: {gist(str(error))}") from error
     finally:
@@ -115,31 +121,34 @@ def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> Farandol
 
 
 def _run_rank(
-    _partition: Any, *, module: str, spec: dict[str, Any], log_directory: Path, hang_seconds: float
+    _partition: Any, *, module: str, spec: dict[str, Any], log_directory: Path, train: Train, driver_host: str
 ) -> list[dict[str, Any]]:
     """The task of one rank, on an executor. It returns failures instead of raising: Spark would retry blindly."""
     context = BarrierTaskContext.get()
-    seat = _own_seat(context)
-    seats = [Seat(**{**json.loads(text), "gpus": tuple(json.loads(text)["gpus"])}) for text in
-             context.allGather(json.dumps(vars(seat)))]  # fmt: skip
-    rank = context.partitionId()
+    seat, rank = _own_seat(context, driver_host), context.partitionId()
+    seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
     try:
-        places = plan_places(seats)
+        places, addresses = plan_places(seats), plan_addresses(seats, train.network)
     except ResourceError as error:  # the same on every rank: none has started anything yet
         return [{"rank": rank, "host": seat.host, "failure": _failure(str(error), error.exit_code)}]
+    offer, leader = addresses[rank], addresses[0].address
     own = {
         **spec,
         "rank": rank,
         "places": describe_places(seats, places),
-        "address": seat.address,
-        "interface": _interface_of(seat.address),
+        "address": offer.address,
+        "interface": offer.interface,
     }
-    child = Child(module, own, log_directory / f"rank-{rank}.log", _environment(seat, places[rank]))
+    child = Child(module, own, log_directory / f"rank-{rank}.log", _environment(seat, offer))
     try:
         early = child.next_message(START_SECONDS) if rank == 0 else None
-        port = (early or {}).get("rendezvous_port", 0)
-        child.send({"rendezvous_address": seats[0].address, "rendezvous_port": int(context.allGather(str(port))[0])})
-        outcome = _watch(child, rank, log_directory, hang_seconds, None if port else early)
+        port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
+        problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
+        if any(problems):
+            outcome: dict[str, Any] = {"failure": _failure(next(filter(None, problems)), ResourceError.exit_code)}
+        else:
+            child.send({"rendezvous_address": leader, "rendezvous_port": port})
+            outcome = _watch(child, rank, log_directory, train.hang_seconds, None if port else early)
     finally:
         child.kill()
     return [{"rank": rank, "host": seat.host, **outcome}]
@@ -192,20 +201,18 @@ def _failure(message: str, exit_code: int = 1, *, lost_peer: bool = False, trace
     return {"message": message, "exit_code": exit_code, "lost_peer": lost_peer, "traceback": trace, "time": time.time()}
 
 
-def _own_seat(context: BarrierTaskContext) -> Seat:
+def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:
     host = context.getTaskInfos()[context.partitionId()].address.rsplit(":", 1)[0]
     gpus = context.resources().get("gpu")
-    return Seat(host=host, address=socket.gethostbyname(host), gpus=tuple(gpus.addresses) if gpus else ())
+    return Seat(host=host, offers=list_offers(driver_host), gpus=tuple(gpus.addresses) if gpus else ())
 
 
-def _interface_of(address: str) -> str:
-    """The network interface that has this IP; gloo binds to it, and to no other."""
-    for name, entries in psutil.net_if_addrs().items():
-        if any(entry.address == address for entry in entries):
-            return name
-    return "lo" if address.startswith("127.") else ""
-
-
-def _environment(seat: Seat, place: Place) -> dict[str, str]:
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(seat.gpus)} if seat.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
-    return {**visible, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+def _environment(seat: Seat, offer: Offer) -> dict[str, str]:
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(seat.gpus) or "-1",
+        "NCCL_SOCKET_IFNAME": f"={offer.interface}",  # "=": this very name, not all that begin with it
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONUNBUFFERED": "1",
+        # A rank imports what this worker imports: --py-files and archives change sys.path, not the environment.
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }

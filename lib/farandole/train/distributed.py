@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from farandole.errors import DataError, RankError
+from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
@@ -51,8 +52,22 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     return int(server.server_address[1])
 
 
-def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
-    """Starts Horovod in this process; returns when all ranks have joined."""
+def join_world(
+    world: World, *, host: str, address: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int
+) -> None:
+    """Starts Horovod in this process; returns when all ranks have joined.
+
+    Args:
+        world: this rank's place.
+        host: its host's name, the same for all ranks on it.
+        address: IP to listen on, and no other; the other ranks must reach it.
+        interface: the one that has this IP.
+        rendezvous: IP and port of the leader's server.
+        stall_seconds: how long Horovod waits for a rank that has not entered a collective.
+
+    Raises:
+        RankError: Horovod is not the one that this was written for.
+    """
     os.environ.update(
         HOROVOD_RANK=str(world.rank),
         HOROVOD_SIZE=str(world.world_size),
@@ -75,7 +90,10 @@ def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str
         HOROVOD_CYCLE_TIME="1",
     )
     import horovod.tensorflow as hvd
+    from horovod.tensorflow.mpi_ops import _basics
 
+    if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
+        raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
     hvd.init()
     if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
         raise RankError(

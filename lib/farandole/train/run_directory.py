@@ -24,6 +24,7 @@ _OPERATIONAL = {
     "reader_memory_bytes",
     "hang_seconds",
     "max_restarts",
+    "network",
 }
 
 
