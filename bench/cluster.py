@@ -60,14 +60,18 @@ class Cluster:
         pid = os.getpid()
         self._directory, self._cores, self._memory = directory, cores, memory
         self._network = f"10.{200 + pid // 250 % 50}.{pid % 250}"
-        self._bridge = f"far{pid}b"
+        self.bridge = f"far{pid}b"
         self.hosts = [f"far{pid}w{number}" for number in range(num_workers)]
         self.addresses = [f"{self._network}.{2 + number}" for number in range(num_workers)]
         self.driver_address = f"{self._network}.1"
         self._daemons: list[subprocess.Popen[str]] = []
         self._properties = dict(properties or {})
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))
+            },
             "SPARK_CONF_DIR": str(directory / "conf"),
             "SPARK_DAEMON_MEMORY": "256m",
             **(environment or {}),
@@ -99,16 +103,18 @@ class Cluster:
             daemon.wait()
         for host in self.hosts:
             subprocess.run(["ip", "netns", "del", host], stderr=subprocess.DEVNULL)
-        subprocess.run(["ip", "link", "del", self._bridge], stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "link", "del", self.bridge], stderr=subprocess.DEVNULL)
 
-    def submit(self, program: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def submit(
+        self, program: str, *arguments: str, options: tuple[str, ...] = (), cwd: Path = ROOT
+    ) -> subprocess.Popen[str]:
         """Starts spark-submit with this master, its output piped; options are those of spark-submit."""
         command = [str(SPARK_HOME / "bin/spark-submit"), "--master", self.master]
         command += ["--conf", f"spark.driver.host={self.driver_address}"]
         command += ["--conf", f"spark.driver.bindAddress={self.driver_address}", *options, program, *arguments]
         environment = {**self._environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def kill_host(self, number: int) -> None:
@@ -163,13 +169,13 @@ class Cluster:
         raise RuntimeError(f"{name} did not start; its log is {log.name}")
 
     def _make_network(self) -> None:
-        _ip("link", "add", self._bridge, "type", "bridge")
-        _ip("addr", "add", f"{self.driver_address}/24", "dev", self._bridge)
-        _ip("link", "set", self._bridge, "up")
+        _ip("link", "add", self.bridge, "type", "bridge")
+        _ip("addr", "add", f"{self.driver_address}/24", "dev", self.bridge)
+        _ip("link", "set", self.bridge, "up")
         for number, (host, address) in enumerate(zip(self.hosts, self.addresses, strict=True)):
             _ip("netns", "add", host)
             _ip("link", "add", self._link(number), "type", "veth", "peer", "name", "eth0", "netns", host)
-            _ip("link", "set", self._link(number), "master", self._bridge, "up")
+            _ip("link", "set", self._link(number), "master", self.bridge, "up")
             _ip("-n", host, "addr", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", host, "link", "set", "lo", "up")
             _ip("-n", host, "link", "set", "eth0", "up")

@@ -29,19 +29,21 @@ def main() -> None:
     options = parser.parse_args()
     checkpoints = options.work / "runs" / options.run / "checkpoints"
     settings = ["--set", f"paths.work={options.work}", "--set", f"train.run_name={options.run}"]
-    with tempfile.TemporaryDirectory() as directory:
-        with Cluster(Path(directory) / "cluster", environment={"PYTHONPATH": str(ROOT / "lib")}) as cluster:
-            conf = ("--properties-file", "conf/spark/cluster.conf")
-            job = cluster.submit("jobs/train.py", *options.arguments, *settings, options=conf)
-            started = time.monotonic()
-            assert job.stderr is not None
-            if options.fault != "none":
-                threading.Thread(
-                    target=_take_host_away, args=(cluster, checkpoints, options, started), daemon=True
-                ).start()
-            for line in job.stderr:
-                _tell(started, line.rstrip())
-            _tell(started, f"exit code {job.wait()}")
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Cluster(Path(directory) / "cluster", environment={"PYTHONPATH": str(ROOT / "lib")}) as cluster,
+    ):
+        job = cluster.submit(
+            "jobs/train.py", *options.arguments, *settings, options=("--properties-file", "conf/spark/cluster.conf")
+        )
+        started = time.monotonic()
+        assert job.stderr is not None
+        if options.fault != "none":
+            arguments = (cluster, checkpoints, options, started)
+            threading.Thread(target=_take_host_away, args=arguments, daemon=True).start()
+        for line in job.stderr:
+            _tell(started, line.rstrip())
+        _tell(started, f"exit code {job.wait()}")
     sys.exit(job.returncode)
 
 
