@@ -16,6 +16,8 @@ from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
+MAX_ADDRESSES_BYTES = 16 * 1024 * 1024
+"""What one rank tells the rendezvous server: 136 bytes for each other rank."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,20 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     """
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
-    server: Any = RendezvousHTTPServer((address, 0), RendezvousHandler, 0)
+    class OnlyAddresses(RendezvousHandler):
+        """What a stranger sends costs no memory, and tells nothing of the files here, as Horovod's handler would."""
+
+        def do_PUT(self) -> None:  # noqa: N802
+            length = self.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) <= MAX_ADDRESSES_BYTES:
+                super().do_PUT()
+            else:
+                self.send_error(413)
+
+        def do_HEAD(self) -> None:  # noqa: N802
+            self.send_error(405)
+
+    server: Any = RendezvousHTTPServer((address, 0), OnlyAddresses, 0)
     for host, world in worlds:
         server.scope_size["global"] = world.world_size
         server.scope_size["local_" + host] = world.local_size
