@@ -131,7 +131,7 @@ ATTACKS = [
     b"PUT /global/0 HTTP/1.1\r\nContent-Length: -1\r\n\r\n%s",
     b"PUT /global/0 HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n%s",
     b"PUT /global/0 HTTP/1.1\r\nContent-Length: x\r\n\r\n%s",
-    b"HEAD /etc/passwd HTTP/1.1\r\n\r\n%s",
+    b"HEAD / HTTP/1.1\r\n\r\n%s",
     b"POST /global/0 HTTP/1.1\r\nContent-Length: 5\r\n\r\n%s",
     b"%s\r\n\r\n",
 ]
