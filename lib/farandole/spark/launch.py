@@ -112,7 +112,7 @@ def launch_ranks(
                     f"{num_ranks} ranks waited {SLOTS_SECONDS:.0f} s for {num_ranks} free slots; other Spark jobs or "
                     f"tasks that hang hold them; end those, or lower train.num_ranks"
                 ) from error
-            raise RankError(_describe_lost_task(str(error), directory)) from error
+            raise RankError(describe_lost_task(str(error), directory)) from error
         failures = [outcome for outcome in outcomes if "failure" in outcome]
         if failures:
             raise first_cause(failures, log_directory)
@@ -168,7 +168,7 @@ def _stages(context: SparkContext, group: str) -> list[Any]:
     return [stage for stage in stages if stage]
 
 
-def _describe_lost_task(text: str, directory: Path) -> str:
+def describe_lost_task(text: str, directory: Path) -> str:
     """Which rank Spark has lost, out of its words, and why."""
     found = re.search(r"barrier task ResultTask\(\d+, (\d+)\) finished unsuccessfully\.\s*(\S.*)", text)
     if found is None:
