@@ -68,8 +68,8 @@ def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
     (tmp_path / "host-1").write_text("node7")
     text = (
         "An error occurred\n: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover "
-        "from a failed barrier ResultStage. Most recent failure reason: Stage failed because barrier task ResultTask(0, 1) "
-        "finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: "
+        "from a failed barrier ResultStage. Most recent failure reason: Stage failed because barrier task "
+        "ResultTask(0, 1) finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: "
         "Command exited with code 137\n\tat java"
     )
     assert describe_lost_task(text, tmp_path) == (
