@@ -45,7 +45,7 @@ def launch(spark, config: Config, data, fault=None):
 
 
 def left_over(directory) -> dict[str, set]:
-    """What may be left behind: ranks, and with them the ports that they listen on, shared memory, files half written."""
+    """What may be left behind: ranks and with them their ports, shared memory, files half written."""
     family = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
     return {
         "ranks": {p.pid for p in family if MODULE in p.cmdline()},

@@ -69,8 +69,8 @@ def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
     text = (
         "An error occurred\n: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover "
         "from a failed barrier ResultStage. Most recent failure reason: Stage failed because barrier task "
-        "ResultTask(0, 1) finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: "
-        "Command exited with code 137\n\tat java"
+        "ResultTask(0, 1) finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the "
+        "running tasks) Reason: Command exited with code 137\n\tat java"
     )
     assert describe_lost_task(text, tmp_path) == (
         "rank 1 on node7: Spark lost its task: ExecutorLostFailure (executor 1 exited caused by one of the running "
