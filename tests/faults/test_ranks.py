@@ -103,7 +103,7 @@ def test_a_killed_python_worker_is_a_restart_and_changes_no_bit(spark, tmp_path,
         (
             "stuck read",
             RankError,
-            r"rank 1 on .*: no progress for 3 s, while reading .*part-00000.parquet, row group \d, .*; it hangs",
+            r"rank 1 on .*: no progress for \d+ s, while reading .*part-00000.parquet, row group \d, .*; it hangs",
             "in stuck",  # the stacks of its threads
         ),
     ],
