@@ -42,9 +42,9 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
 
     def checked() -> SparkSession:
         # Fewer slots than ranks are refused before the data stages rather than after.
-        check_slots_early(config.train.num_ranks)
+        check_slots_early(config.train)
         spark = session()
-        check_slots(spark, config.train.num_ranks)
+        check_slots(spark, config.train)
         return spark
 
     manifest = ensure_balanced(checked, config)
@@ -73,8 +73,12 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
         "data_fingerprint": manifest.fingerprint(),
     }
 
-    def launch() -> list[dict[str, Any]]:
-        return launch_ranks(spark, module=RANK_PROGRAM, train=train, spec=spec, log_directory=run.logs)
+    def launch(restart: int) -> list[dict[str, Any]]:
+        num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
+        if num_ranks < train.num_ranks:
+            say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
+        sized = train.model_copy(update={"num_ranks": num_ranks})
+        return launch_ranks(spark, module=RANK_PROGRAM, train=sized, spec=spec, log_directory=run.logs)
 
     with follow(run.history, total):
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)

@@ -87,7 +87,12 @@ class Model(Section):
 
 class Train(Section):
     num_ranks: int = Field(default=2, ge=1)
-    """Horovod processes, one per Spark slot."""
+    """Horovod processes, one per Spark slot. The batches, hence what is learnt, do not depend on it."""
+    min_ranks: int = Field(default=0, ge=0)
+    """Start, and restart after a loss, with as few ranks as this where the cluster has no slots for num_ranks.
+    0: always num_ranks, since only equal numbers of ranks give equal weights to the bit."""
+    slots_wait_seconds: float = Field(default=60.0, ge=0.0)
+    """How long a restart waits for slots for num_ranks before it goes on with fewer or ends with exit code 4."""
     epochs: int = Field(default=10, ge=1)
     max_steps: int = Field(default=0, ge=0)
     """Stop after so many optimizer steps in all; 0: no limit."""
@@ -122,12 +127,23 @@ class Train(Section):
     threads_per_rank: int = Field(default=1, ge=0)
     """TensorFlow's intra-op threads; 0: as many as the host has cores."""
     hang_seconds: float = Field(default=20.0, ge=3.0)
-    """A rank whose process gives no sign of life for so long is taken for hung, and ended."""
+    """A rank that gives no sign of life, or makes no progress, for so long is taken for hung, and ended. What usually
+    takes long (a slow step, an evaluation) may take ten times as long as usual."""
     network: str = ""
     """On which ranks of several hosts meet: an interface (ib0), or the network of its addresses (10.0.0.0/8).
     Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""
     max_restarts: int = Field(default=3, ge=0)
     """How often ranks are started again, from the newest checkpoint, after one died or hung."""
+    warm_start: str = ""
+    """Start with the weights of another run: its name under runs/, or the path of its directory."""
+
+    @model_validator(mode="after")
+    def _min_is_not_above_num(self) -> "Train":
+        if self.min_ranks > self.num_ranks:
+            raise ValueError(
+                f"train.min_ranks must not be above train.num_ranks; received {self.min_ranks} and {self.num_ranks}"
+            )
+        return self
 
     @field_validator("network")
     @classmethod

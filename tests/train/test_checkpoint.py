@@ -10,7 +10,7 @@ from farandole.train.checkpoint import (
     load_weights,
     newest_checkpoint,
     newest_position,
-    remove_newer,
+    remove_left_over,
     save_checkpoint,
     save_weights,
 )
@@ -80,10 +80,14 @@ class Variable:
 
 
 def test_tensors_of_another_model_are_refused():
-    with pytest.raises(DataError, match=r"has no model/0000/v: it belongs to another model"):
+    with pytest.raises(DataError, match=r"another model; .*: model/0000/v missing, expected \(2, 3\); model/0000/w"):
         assign_variables([Variable("v", (2, 3))], TENSORS, "model")
-    with pytest.raises(DataError, match=r"model/0000/w has shape \(2, 3\) in the checkpoint, \(3, 2\) in the model"):
+    with pytest.raises(DataError, match=r"another model; .*: model/0000/w \(2, 3\), expected \(3, 2\)$"):
         assign_variables([Variable("w", (3, 2))], TENSORS, "model")
+    with pytest.raises(DataError, match=r"another optimizer; .*: optimizer/0000/n \(\), expected none$"):
+        assign_variables([], TENSORS, "optimizer")
+    with pytest.raises(DataError, match=r"; and 2 more$"):
+        assign_variables([Variable(str(i), ()) for i in range(11)], TENSORS, "model")
     fitting = Variable("w", (2, 3))
     assign_variables([fitting], TENSORS, "model")
     assert fitting.value is TENSORS["model/0000/w"]
@@ -94,6 +98,6 @@ def test_damaged_ones_do_not_push_good_ones_out(tmp_path):
         save(tmp_path, step, keep=2)
     _truncate(tmp_path / "step-000000010.safetensors")
     found = newest_checkpoint(tmp_path)
-    remove_newer(tmp_path, found.position.global_step)
+    remove_left_over(tmp_path, found.position.global_step)
     save(tmp_path, 7, keep=1)
     assert newest_checkpoint(tmp_path).position.global_step == 7

@@ -4,7 +4,7 @@ Rows are named by (row group, index), as in core/epoch_plan.py. Nothing is skipp
 short, damaged or another one than the manifest says ends the epoch with an error that names the file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -58,8 +58,12 @@ def concatenate(batches: list[Batch]) -> Batch:
 class SplitFiles:
     """The files of one split, opened when first needed; rows come by row group."""
 
-    def __init__(self, root: Path, manifest: Manifest, split: str) -> None:
+    def __init__(
+        self, root: Path, manifest: Manifest, split: str, on_read: Callable[[str], None] = lambda name: None
+    ) -> None:
+        """on_read is told the name of each row group before it is read, and "" when it has been."""
         self._root = root
+        self._on_read = on_read
         self._image = manifest.image
         self._num_classes = len(manifest.class_names)
         self._groups = [
@@ -120,7 +124,10 @@ class SplitFiles:
     def read_table(self, row_group: int, columns: list[str] = COLUMNS) -> pa.Table:
         """A row group (counted through the split) as it is on disk; damage is a DataError that names the file."""
         entry, index = self._groups[row_group]
-        return read_row_group(self._file(entry), self._root / entry.path, index, columns)
+        self._on_read(self.name(row_group))
+        table = read_row_group(self._file(entry), self._root / entry.path, index, columns)
+        self._on_read("")
+        return table
 
     def _file(self, entry: FileEntry) -> pq.ParquetFile:
         file = self._open.pop(entry.path, None) or open_file(self._root, entry)

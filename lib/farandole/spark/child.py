@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LOG_TAIL_LINES = 20
+LOG_TAIL_LINES = 60
 
 
 class Child:
@@ -33,7 +33,7 @@ class Child:
             )
         self.pid = self._process.pid
         self.state: dict[str, Any] = {}
-        """The newest step and epoch that it told."""
+        """What its newest heartbeat told: farandole.train.progress."""
         self.has_joined = False
         """Whether it has met the other ranks."""
         self.last_heard = time.monotonic()
@@ -67,6 +67,11 @@ class Child:
             )
         except OSError:
             return ""
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal, if it still runs."""
+        if self._process.poll() is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Ends the process and everything in its session, and waits until it is gone."""

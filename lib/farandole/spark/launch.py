@@ -3,25 +3,29 @@
     results = launch_ranks(spark, module="farandole.train.rank", train=config.train, spec={...}, log_directory=...)
 
 Each task of the stage says where it sits (allGather), starts ONE child process, and passes on the leader's rendezvous
-address (allGather again). From there on the ranks talk to each other; the tasks only watch. A task whose child fails
-leaves a marker in the log directory; the others see it and end theirs, so that nobody waits for the dead.
+address (allGather again). From there on the ranks talk to each other; the tasks only watch, as watch.py says.
 """
 
 import json
 import os
+import re
+import shutil
 import sys
+import threading
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark import BarrierTaskContext
+from pyspark import BarrierTaskContext, SparkContext
 from pyspark.sql import SparkSession
 
 from farandole.config import Train
-from farandole.core.commit import write_text
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
@@ -29,40 +33,54 @@ from farandole.spark.gpus import with_gpus
 from farandole.spark.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.placement import Offer, Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
+from farandole.spark.watch import START_SECONDS, Watch, describe_failure
 
-START_SECONDS = 300.0
-"""How long a rank may take to import TensorFlow and meet the others."""
-GRACE_SECONDS = 3.0
-"""How long the other ranks may take to end by themselves after one has failed: their own words go to their logs."""
+SLOTS_SECONDS = 60.0
+"""How long a launch may wait for slots that something else holds."""
+OLD_STAGE_SECONDS = 15.0
+"""How long the other tasks of a stage that Spark has lost may take to end."""
 _POLL_SECONDS = 0.25
 
 
-def check_slots_early(num_ranks: int) -> None:
+def check_slots_early(train: Train) -> None:
     """Refuses too few slots before Spark has started, where the master's name tells how many there will be.
 
     Raises:
-        ResourceError: a local master runs fewer tasks at a time than there are ranks.
+        ResourceError: a local master runs fewer tasks at a time than there must be ranks.
     """
     offered = slots_of_local_master(chosen_master())
     if offered is not None:
-        _refuse_too_few(offered, num_ranks)
+        ranks_for(train, offered)
 
 
-def check_slots(spark: SparkSession, num_ranks: int) -> None:
-    """Refuses at once what Spark would wait for.
+def check_slots(spark: SparkSession, train: Train, wait_seconds: float = 5.0) -> int:
+    """How many ranks can start: train.num_ranks, or fewer where the cluster has not the slots and min_ranks allows.
+
+    Args:
+        spark: the session.
+        train: num_ranks and min_ranks are used.
+        wait_seconds: how long to wait for slots while there are fewer than num_ranks.
 
     Raises:
-        ResourceError: the cluster runs fewer tasks at a time than there are ranks.
+        ResourceError: the cluster runs fewer tasks at a time than there must be ranks.
     """
-    _refuse_too_few(num_slots(spark, wanted=num_ranks), num_ranks)
+    return ranks_for(train, num_slots(spark, wanted=train.num_ranks, wait_seconds=wait_seconds))
 
 
-def _refuse_too_few(offered: int, num_ranks: int) -> None:
-    if offered < num_ranks:
+def ranks_for(train: Train, offered: int) -> int:
+    """The number of ranks on so many slots.
+
+    Raises:
+        ResourceError: fewer than train.min_ranks, or, where that is not set, than train.num_ranks.
+    """
+    key = "train.min_ranks" if train.min_ranks else "train.num_ranks"
+    needed = train.min_ranks or train.num_ranks
+    if offered < needed:
         raise ResourceError(
-            f"train.num_ranks needs {num_ranks} slots, the cluster offers {offered}; "
-            f"lower train.num_ranks, or give Spark more cores (--master local[{num_ranks}] on one machine)"
+            f"{key} needs {needed} slots, the cluster offers {offered}; "
+            f"lower {key}, or give Spark more cores (--master local[{needed}] on one machine)"
         )
+    return min(offered, train.num_ranks)
 
 
 def launch_ranks(
@@ -82,28 +100,96 @@ def launch_ranks(
         FarandoleError: a rank's own error, with the rank and the host in front of it.
     """
     num_ranks = train.num_ranks
-    check_slots(spark, num_ranks)
-    log_directory.mkdir(parents=True, exist_ok=True)
-    for marker in log_directory.glob("failure-*.json"):
-        marker.unlink()
-    complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(train.hang_seconds) * 2}
+    check_slots(spark, train.model_copy(update={"min_ranks": 0}))
+    complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(START_SECONDS) * 2}
     context = spark.sparkContext
-    driver_host = context.getConf().get("spark.driver.host") or ""
-    run = partial(
-        _run_rank, module=module, spec=complete, log_directory=log_directory, train=train, driver_host=driver_host
-    )
-    context.setJobDescription(f"{num_ranks} ranks")
-    try:
-        tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
-        outcomes = tasks.barrier().mapPartitions(run).collect()
-    except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
-        raise RankError(f"Spark lost the stage that runs the ranks: {gist(str(error))}") from error
-    finally:
-        context.setJobDescription(None)
-    failures = [outcome for outcome in outcomes if "failure" in outcome]
-    if failures:
-        raise first_cause(failures, log_directory)
+    launch = f"launch-{uuid.uuid4().hex[:12]}"
+    with _job_group(context, launch, num_ranks) as waited, _launch_directory(log_directory / launch) as directory:
+        driver_host = context.getConf().get("spark.driver.host") or ""
+        run = partial(
+            _run_rank,
+            module=module,
+            spec=complete,
+            logs=log_directory,
+            shared=directory,
+            train=train,
+            driver_host=driver_host,
+        )
+        try:
+            tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
+            outcomes = tasks.barrier().mapPartitions(run).collect()
+        except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
+            if waited.is_set():
+                raise ResourceError(
+                    f"{num_ranks} ranks waited {SLOTS_SECONDS:.0f} s for {num_ranks} free slots; other Spark jobs or "
+                    f"tasks that hang hold them; end those, or lower train.num_ranks"
+                ) from error
+            raise RankError(describe_lost_task(str(error), directory)) from error
+        failures = [outcome for outcome in outcomes if "failure" in outcome]
+        if failures:
+            raise first_cause(failures, log_directory)
     return [outcome["result"] for outcome in sorted(outcomes, key=lambda outcome: outcome["rank"])]
+
+
+@contextmanager
+def _launch_directory(directory: Path) -> Iterator[Path]:
+    """What the tasks of one launch share. Its removal, also by the next driver, tells tasks left over to end."""
+    for old in directory.parent.glob("launch-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    directory.mkdir(parents=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _job_group(context: SparkContext, group: str, num_ranks: int) -> Iterator[threading.Event]:
+    """Names the job; the event says that it was cancelled, as Spark would have waited for slots for ever.
+
+    Leaves when none of its tasks runs any more: they hold slots, and a leader must not write beside its successor.
+    """
+    waited = threading.Event()
+
+    def cancel_if_waiting() -> None:
+        if not any(stage.numActiveTasks or stage.numCompletedTasks for stage in _stages(context, group)):
+            waited.set()
+            context.cancelJobGroup(group)
+
+    timer = threading.Timer(SLOTS_SECONDS, cancel_if_waiting)
+    timer.daemon = True
+    timer.start()
+    context.setJobGroup(group, f"{num_ranks} ranks")
+    try:
+        yield waited
+    except (FarandoleError, Py4JJavaError):
+        deadline = time.monotonic() + OLD_STAGE_SECONDS
+        while any(stage.numActiveTasks for stage in _stages(context, group)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        raise
+    finally:
+        timer.cancel()
+        for name in ("spark.jobGroup.id", "spark.job.description"):
+            context.setLocalProperty(name, None)
+
+
+def _stages(context: SparkContext, group: str) -> list[Any]:
+    tracker = context.statusTracker()
+    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+    stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+    return [stage for stage in stages if stage]
+
+
+def describe_lost_task(text: str, directory: Path) -> str:
+    """Which rank Spark has lost, out of its words, and why."""
+    found = re.search(r"barrier task ResultTask\(\d+, (\d+)\) finished unsuccessfully\.\s*(\S.*)", text)
+    if found is None:
+        return f"Spark lost the stage that runs the ranks: {gist(text)}"
+    try:
+        where = f" on {(directory / f'host-{found[1]}').read_text(encoding='utf-8')}"
+    except OSError:
+        where = ""
+    return f"rank {found[1]}{where}: Spark lost its task: {found[2].removeprefix('org.apache.spark.')[:300]}"
 
 
 def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> FarandoleError:
@@ -121,16 +207,17 @@ def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> Farandol
 
 
 def _run_rank(
-    _partition: Any, *, module: str, spec: dict[str, Any], log_directory: Path, train: Train, driver_host: str
+    _partition: Any, *, module: str, spec: dict[str, Any], logs: Path, shared: Path, train: Train, driver_host: str
 ) -> list[dict[str, Any]]:
-    """The task of one rank, on an executor. It returns failures instead of raising: Spark would retry blindly."""
+    """The task of one rank, on an executor. It returns failures instead of raising, as they keep their words so."""
     context = BarrierTaskContext.get()
     seat, rank = _own_seat(context, driver_host), context.partitionId()
+    (shared / f"host-{rank}").write_text(seat.host, encoding="utf-8")
     seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
     try:
         places, addresses = plan_places(seats), plan_addresses(seats, train.network)
     except ResourceError as error:  # the same on every rank: none has started anything yet
-        return [{"rank": rank, "host": seat.host, "failure": _failure(str(error), error.exit_code)}]
+        return [{"rank": rank, "host": seat.host, "failure": describe_failure(str(error), error.exit_code)}]
     offer, leader = addresses[rank], addresses[0].address
     own = {
         **spec,
@@ -139,66 +226,24 @@ def _run_rank(
         "address": offer.address,
         "interface": offer.interface,
     }
-    child = Child(module, own, log_directory / f"rank-{rank}.log", _environment(seat, offer))
+    child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, offer))
     try:
         early = child.next_message(START_SECONDS) if rank == 0 else None
         port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
         problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
         if any(problems):
-            outcome: dict[str, Any] = {"failure": _failure(next(filter(None, problems)), ResourceError.exit_code)}
+            text = next(filter(None, problems))
+            outcome: dict[str, Any] = {"failure": describe_failure(text, ResourceError.exit_code)}
         else:
             child.send({"rendezvous_address": leader, "rendezvous_port": port})
-            outcome = _watch(child, rank, log_directory, train.hang_seconds, None if port else early)
+            watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
+            outcome = watch.outcome(None if port else early)
+        if "failure" in outcome:
+            child.kill()
+        context.barrier()  # a rank that is done stays until the others are: they may be receiving the last sum from it
     finally:
         child.kill()
     return [{"rank": rank, "host": seat.host, **outcome}]
-
-
-def _watch(
-    child: Child, rank: int, log_directory: Path, hang_seconds: float, message: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Waits for the child's result; ends it when it falls silent, or when another rank has failed.
-
-    `message` is one that the child has sent already, if any.
-    """
-    peer_failed_at: float | None = None
-    while True:
-        message = message or child.next_message(_POLL_SECONDS)
-        if message and "result" in message:
-            return message
-        failure = _failure_in(message, child) if message else None
-        allowed = hang_seconds if child.has_joined else START_SECONDS
-        if failure is None and child.seconds_silent() > allowed:
-            failure = _failure(f"nothing was heard for {allowed:.0f} s, {_last_seen(child)}; it hangs or was stopped")
-        if failure:
-            write_text(log_directory / f"failure-{rank}.json", json.dumps(failure) + "\n")
-            return {"failure": failure}
-        message = None
-        if peer_failed_at is None and any(log_directory.glob("failure-*.json")):
-            peer_failed_at = time.monotonic()
-        if peer_failed_at is not None and time.monotonic() - peer_failed_at > GRACE_SECONDS:
-            return {"failure": _failure("stopped because another rank had failed", lost_peer=True)}
-
-
-def _failure_in(message: dict[str, Any], child: Child) -> dict[str, Any] | None:
-    if "failure" in message:
-        return {**message["failure"], "time": time.time()}
-    if "exited" in message:
-        code = message["exited"]
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code} and no result"
-        hint = "; out of memory is the usual reason" if code == -9 else ""
-        return _failure(f"the process {how}, {_last_seen(child)}{hint}", trace=child.log_tail())
-    return None
-
-
-def _last_seen(child: Child) -> str:
-    if child.state.get("step", -1) < 0:
-        return "before its first step"
-    return f"last seen after step {child.state['step']} (epoch {child.state['epoch']})"
-
-
-def _failure(message: str, exit_code: int = 1, *, lost_peer: bool = False, trace: str = "") -> dict[str, Any]:
-    return {"message": message, "exit_code": exit_code, "lost_peer": lost_peer, "traceback": trace, "time": time.time()}
 
 
 def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:

@@ -9,13 +9,15 @@ from farandole.log import say
 Results = list[dict[str, Any]]
 
 
-def launch_with_restarts(launch: Callable[[], Results], resume_point: Callable[[], str], max_restarts: int) -> Results:
+def launch_with_restarts(
+    launch: Callable[[int], Results], resume_point: Callable[[], str], max_restarts: int
+) -> Results:
     """Calls `launch` until it succeeds, at most 1 + max_restarts times.
 
     Only a RankError is worth another try: bad data, a bad config or a NaN would come back at the same step.
 
     Args:
-        launch: runs all ranks to the end of training.
+        launch: runs all ranks to the end of training; it is told how many restarts there were.
         resume_point: where the newest checkpoint stands, in words.
         max_restarts: how many failures are put up with.
 
@@ -26,7 +28,7 @@ def launch_with_restarts(launch: Callable[[], Results], resume_point: Callable[[
     first: RankError | None = None
     for restart in range(max_restarts + 1):
         try:
-            return launch()
+            return launch(restart)
         except RankError as error:
             first = first or error
             if restart < max_restarts:

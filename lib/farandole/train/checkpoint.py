@@ -37,6 +37,10 @@ class Position(BaseModel):
     """Time spent in training steps, evaluation not counted."""
     wait_seconds: float = 0.0
     """Of that, time the leader waited for data."""
+    checkpoint_seconds: float = 0.0
+    """Time spent in writing checkpoints, beside the training."""
+    checkpoint_pause_seconds: float = 0.0
+    """Time for which training stood still for them."""
     run_fingerprint: str = ""
     sha256: str = ""
     """Of the safetensors file."""
@@ -69,11 +73,14 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def remove_newer(directory: Path, global_step: int) -> None:
-    """Removes the damaged checkpoints that a resume has skipped: they would push good ones out of the newest few."""
+def remove_left_over(directory: Path, global_step: int) -> None:
+    """Removes the damaged checkpoints that a resume at this step has skipped, as they would push good ones out of the
+    newest few, and what a writer that was killed has left half written."""
     for path in directory.glob("step-*.*"):
         if path.stem > f"step-{global_step:09d}":
             path.unlink()
+    for path in directory.glob(".step-*.partial"):
+        path.unlink()
 
 
 def newest_position(directory: Path) -> Position | None:
@@ -118,24 +125,27 @@ def load_weights(path: Path, sha256: str) -> dict[str, np.ndarray]:
 
 
 def variable_tensors(variables: list[Any], prefix: str) -> dict[str, np.ndarray]:
-    """Keras variables as named arrays; names carry the index, since paths need not be unique."""
-    return {f"{prefix}/{i:04d}/{variable.path}": variable.numpy() for i, variable in enumerate(variables)}
+    """Keras variables as named arrays of their own; names carry the index, since paths need not be unique."""
+    # numpy() may show TensorFlow's own memory, in which training goes on while a checkpoint is being written.
+    return {f"{prefix}/{i:04d}/{variable.path}": np.array(variable.numpy()) for i, variable in enumerate(variables)}
 
 
 def assign_variables(variables: list[Any], tensors: dict[str, np.ndarray], prefix: str) -> None:
     """Puts arrays from variable_tensors back.
 
     Raises:
-        DataError: a name is missing or a shape differs: the tensors belong to another model or optimizer.
+        DataError: names are missing, too many, or of another shape: the tensors belong to another model or optimizer.
     """
-    for i, variable in enumerate(variables):
-        name = f"{prefix}/{i:04d}/{variable.path}"
-        if name not in tensors:
-            raise DataError(f"the checkpoint has no {name}: it belongs to another model or optimizer")
-        if tensors[name].shape != tuple(variable.shape):
-            raise DataError(
-                f"{name} has shape {tensors[name].shape} in the checkpoint, {tuple(variable.shape)} in the model"
-            )
+    expected = {f"{prefix}/{i:04d}/{variable.path}": tuple(variable.shape) for i, variable in enumerate(variables)}
+    found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(f"{prefix}/")}
+    wrong = [f"{name} {found.get(name, 'missing')}, expected {expected.get(name, 'none')}"
+             for name in sorted({*expected, *found}) if found.get(name) != expected.get(name)]  # fmt: skip
+    if wrong:
+        raise DataError(
+            f"the weights belong to another {prefix}; shapes found and expected: {'; '.join(wrong[:10])}"
+            + (f"; and {len(wrong) - 10} more" if len(wrong) > 10 else "")
+        )
+    for name, variable in zip(expected, variables, strict=True):
         variable.assign(tensors[name])
 
 

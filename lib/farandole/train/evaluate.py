@@ -13,6 +13,7 @@ from farandole.core.metrics import Counts, classification_metrics
 from farandole.core.reader import SplitFiles, read_rows
 from farandole.errors import DataError
 from farandole.train.distributed import World, sum_integers
+from farandole.train.progress import Progress
 from farandole.train.saved_model import load_model
 
 
@@ -30,7 +31,8 @@ class Wrong:
 class Evaluator:
     """Runs a model over a split; one traced graph for all splits and epochs."""
 
-    def __init__(self, model: Any, manifest: Manifest, world: World, batch_size: int) -> None:
+    def __init__(self, model: Any, manifest: Manifest, world: World, batch_size: int, progress: Progress) -> None:
+        self._progress = progress
         self._manifest = manifest
         self._world = world
         self._batch_size = batch_size
@@ -56,13 +58,17 @@ class Evaluator:
         stop = min(num_rows, (rank + 1) * num_batches // world_size * self._batch_size)
         counts = Counts.zero(len(self._manifest.class_names))
         wrong: list[Wrong] = []
+        self._progress.enter("reading")
         for batch in read_rows(files, start, stop, self._batch_size):
+            self._progress.enter("evaluating")
             predicted, losses, confidence = (t.numpy() for t in self._forward(batch.images, batch.labels))
             counts.add(batch.labels, predicted, losses)
             misses = np.flatnonzero(predicted != batch.labels)
             found = (batch.rows, batch.labels, predicted, confidence)
             wrong += [Wrong(*(column[i].item() for column in found)) for i in misses]
             wrong = sorted(wrong, key=lambda w: (-w.confidence, w.row))[:num_wrong]
+            self._progress.enter("reading")
+        self._progress.enter("summing")
         return Counts.from_array(sum_integers(counts.to_array(), f"counts.{split}")), wrong
 
     def final_figures(self, files: dict[str, SplitFiles], num_wrong: int) -> dict[str, Any]:
@@ -78,7 +84,7 @@ class Evaluator:
 
 
 def evaluate_saved_model(
-    directory: Path, config: Config, manifest: Manifest, data: Path, world: World
+    directory: Path, config: Config, manifest: Manifest, data: Path, world: World, progress: Progress
 ) -> dict[str, Any]:
     """The figures of a saved model on val and test, and this rank's most confidently wrong test rows.
 
@@ -91,6 +97,6 @@ def evaluate_saved_model(
             f"the model in {directory} takes {saved.image} of classes {saved.class_names}; "
             f"the data set has {manifest.image} of classes {manifest.class_names}"
         )
-    files = {split: SplitFiles(data, manifest, split) for split in ("val", "test")}
-    evaluator = Evaluator(model, manifest, world, config.evaluate.batch_size)
+    files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
+    evaluator = Evaluator(model, manifest, world, config.evaluate.batch_size, progress)
     return evaluator.final_figures(files, config.evaluate.num_wrong_images)

@@ -1,13 +1,11 @@
 """The training loop, top to bottom: what every rank runs."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from farandole.config import Config
 from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
@@ -16,24 +14,24 @@ from farandole.core.metrics import classification_metrics
 from farandole.core.reader import SplitFiles, check_memory
 from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
-from farandole.log import say
 from farandole.train.accounting import Accounting, check_receipt, receipt
 from farandole.train.checkpoint import (
     Position,
     assign_variables,
     newest_checkpoint,
-    remove_newer,
-    save_checkpoint,
+    remove_left_over,
     variable_tensors,
 )
+from farandole.train.checkpoint_writer import CheckpointWriter
 from farandole.train.distributed import World, agree, gather_integers, sum_integers
 from farandole.train.evaluate import Evaluator
 from farandole.train.history import History
 from farandole.train.input_pipeline import Prefetcher
 from farandole.train.models import build_model
+from farandole.train.progress import Progress
 from farandole.train.readers import open_reader
 from farandole.train.run_directory import RunDirectory
-from farandole.train.saved_model import save_model
+from farandole.train.saved_model import load_weights_into, save_model
 from farandole.train.step import TrainStep
 
 
@@ -51,11 +49,11 @@ class Window:
 class Trainer:
     """One run on one rank. The leader alone writes; every rank computes the same weights."""
 
-    def __init__(self, config: Config, manifest: Manifest, data: Path, world: World, report: Callable[[dict], None]):
-        self.config, self.manifest, self.world, self.report = config, manifest, world, report
+    def __init__(self, config: Config, manifest: Manifest, data: Path, world: World, progress: Progress) -> None:
+        self.config, self.manifest, self.world, self.progress = config, manifest, world, progress
         self.run = RunDirectory(config, manifest)
         self.history = History(self.run, world.is_leader)
-        self.files = {split: SplitFiles(data, manifest, split) for split in manifest.splits}
+        self.files = {split: SplitFiles(data, manifest, split, progress.read) for split in manifest.splits}
         image = manifest.image
         self.model = build_model(
             config.model.name,
@@ -67,7 +65,10 @@ class Trainer:
         )
         weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
         self.step = TrainStep(self.model, config.train, image, [weights[name] for name in manifest.class_names])
-        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate.batch_size)
+        progress.has_entered_sum = self.step.has_entered_sum
+        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate.batch_size, progress)
+        patience = config.train.hang_seconds / 2
+        self.writer = CheckpointWriter(self.run.checkpoints, config.train.keep_checkpoints, patience)
         self.position = Position(run_fingerprint=self.run.fingerprint)
         self.accounting = Accounting.zero(manifest)  # this rank's since the last checkpoint, the leader's with the sum
         self.window = Window()
@@ -80,8 +81,16 @@ class Trainer:
     def fit(self) -> None:
         """Trains from the newest checkpoint, or from the start, to the end."""
         self._restore()
+        try:
+            self._train_epochs()
+        finally:
+            self.progress.enter("saving")
+            self.writer.close()
+
+    def _train_epochs(self) -> None:
         while self.position.global_step < self.total_steps:
             plan = self._plan(self.position.epoch)
+            self.progress.enter("summing")
             agree(plan.fingerprint, "epoch plan", {f.path: f.sha256 for f in self.manifest.splits["train"].files})
             check_memory(self.manifest, self._slice(plan), self.config.train.reader_memory_bytes)
             self._train_epoch(plan)
@@ -97,11 +106,14 @@ class Trainer:
         started = time.perf_counter()
         self.window.started, self.window.waited = started, 0.0
         try:
+            self.progress.enter("reading")
             for batch in batches:
+                self.progress.enter("computing")
                 step = self.position.global_step
                 rate = self._learning_rate(step)
                 rows = plan.batch_rows(self.position.step)
                 result = self.step(batch.images, batch.labels, batch_rows=rows, learning_rate=rate)
+                self.progress.finish_step(step + 1, plan.epoch)
                 if not result.is_finite:
                     raise DataError(self._describe_nan(f"loss {result.loss_sum / rows}"))
                 self.accounting.add(batch, self.files["train"])
@@ -117,10 +129,10 @@ class Trainer:
                 self.window.loss_sum += result.loss_sum
                 self.window.num_correct += result.num_correct
                 self.window.num_rows += rows
-                self.report({"step": step + 1, "epoch": plan.epoch})
                 self._after_step(plan, rate, batches)
                 if self.position.global_step == self.total_steps:
                     break
+                self.progress.enter("reading")
         finally:
             batches.close()
 
@@ -139,6 +151,7 @@ class Trainer:
         line = receipt(total, plan, self.manifest)
         check_receipt(line, total, self.manifest, self.files["train"])
         step = self.position.global_step
+        self.progress.enter("logging")
         self.history.log_receipt({**line, "global_step": step})
         if self.manifest.splits["val"].num_rows:
             counts, _ = self.evaluator.run(self.files["val"], "val")
@@ -168,6 +181,8 @@ class Trainer:
             "wall_seconds": done.wall_seconds,
             "images_per_second": done.images / seconds,
             "data_wait_fraction": done.wait_seconds / seconds,
+            "checkpoint_seconds": self.writer.write_seconds,
+            "checkpoint_pause_seconds": self.writer.pause_seconds,
         }
 
     # -- parts --------------------------------------------------------------------------------------------------
@@ -198,9 +213,11 @@ class Trainer:
         )
 
     def _sum_accounting(self) -> Accounting:
+        self.progress.enter("summing")
         return Accounting.from_array(sum_integers(self.accounting.to_array(), "accounting"), self.manifest)
 
     def _log_window(self, plan: EpochPlan, rate: float, batches: Prefetcher) -> None:
+        self.progress.enter("logging")
         window, now = self.window, time.perf_counter()
         seconds = max(now - window.started, 1e-9)
         line = {
@@ -230,15 +247,13 @@ class Trainer:
 
     def _save(self) -> None:
         total = self._sum_accounting()
+        self.progress.enter("saving")
         self.accounting = total if self.world.is_leader else Accounting.zero(self.manifest)
         self._refuse_nan_weights()
         if self.world.is_leader:
-            try:
-                save_checkpoint(
-                    self.run.checkpoints, self.position, self._tensors(total), self.config.train.keep_checkpoints
-                )
-            except (OSError, SafetensorError) as error:  # a full disk must not end the run; the next one may fit again
-                say(f"warning: checkpoint at step {self.position.global_step} was not written: {error}")
+            written, paused = self.writer.write_seconds, self.writer.pause_seconds
+            seconds = {"checkpoint_seconds": written, "checkpoint_pause_seconds": paused}
+            self.writer.save(self.position.model_copy(update=seconds), lambda: self._tensors(total))
 
     def _refuse_nan_weights(self) -> None:
         """Finite gradients can still overflow a weight or an optimizer's square; ranks have the same ones."""
@@ -249,15 +264,19 @@ class Trainer:
     def _restore(self) -> None:
         """Every rank takes the newest whole checkpoint, after all agree which one that is."""
         found = newest_checkpoint(self.run.checkpoints)
+        self.progress.enter("summing")
         step = found.position.global_step if found else -1
         steps = gather_integers(np.array([step], np.int64), "restore").reshape(-1)
         if (steps != steps[0]).any():
             raise DataError(f"ranks see different newest checkpoints in {self.run.checkpoints}: steps {steps.tolist()}")
+        self.progress.enter("starting")
         self.history.resume(max(step, 0))
-        if found is None:
-            return
         if self.world.is_leader:
-            remove_newer(self.run.checkpoints, step)
+            remove_left_over(self.run.checkpoints, step)
+        if found is None:
+            if self.run.warm_start:
+                load_weights_into(self.model, self.run.warm_start)
+            return
         if found.position.run_fingerprint != self.run.fingerprint:
             raise DataError(
                 f"checkpoint {step} in {self.run.checkpoints} belongs to another run; remove that directory"
@@ -265,6 +284,8 @@ class Trainer:
         assign_variables(self.model.variables, found.tensors, "model")
         assign_variables(self.step.optimizer.variables, found.tensors, "optimizer")
         self.position = found.position
+        self.writer.write_seconds = found.position.checkpoint_seconds
+        self.writer.pause_seconds = found.position.checkpoint_pause_seconds
         if self.world.is_leader:
             self.accounting = Accounting.from_array(found.tensors["accounting"], self.manifest)
         loss_sum, correct, rows = found.tensors["window"].tolist()

@@ -1,11 +1,13 @@
 """What a launched process runs: `python -m farandole.train.rank`, one per rank.
 
 It speaks JSON lines with the task that started it. In: the spec, then, once every rank has started, where to meet.
-Out: {"rendezvous_port"} from the leader, {"step", "epoch"} as it goes, and {"result"} or {"failure"} at the end.
-Everything that libraries print goes to stderr, which is the rank's log file.
+Out: {"rendezvous_port"} from the leader, a heartbeat {"step", "phase", ...} every second, and {"result"} or
+{"failure"} at the end. Everything that libraries print goes to stderr, which is the rank's log file; SIGUSR1 adds the
+stacks of all threads to it.
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ from typing import Any, NoReturn, TextIO
 from farandole.config import Config, parse_config
 from farandole.core.manifest import Manifest, read_manifest
 from farandole.errors import DataError, FarandoleError
+from farandole.train.progress import Progress
 
 HEARTBEAT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -27,13 +30,15 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> NoReturn:
     die_with_parent()
+    faulthandler.register(signal.SIGUSR1)
     spec = json.loads(sys.stdin.readline())
-    beat = Heartbeat(_take_stdout())
+    progress = Progress()
+    beat = Heartbeat(_take_stdout(), progress)
     try:
         config = parse_config(spec["config"])
         world = _meet(spec, beat)
         beat.send({"joined": True})
-        result = TASKS[spec["task"]](spec, config, world, beat.report)
+        result = TASKS[spec["task"]](spec, config, world, progress)
     except BaseException as error:
         traceback.print_exc()
         beat.send({"failure": describe_failure(error)})
@@ -42,7 +47,10 @@ def main() -> NoReturn:
         os._exit(1)
     beat.send({"result": result})
     sys.stderr.flush()
-    os._exit(0)  # the parent has what it wanted; a shutdown of Horovod would wait for the slowest rank
+    # Another rank may still be receiving the last sum, which ends with an error if this process does. So the parent
+    # ends it when all have their results; Horovod's own shutdown would hang where a rank has failed.
+    sys.stdin.read()
+    os._exit(0)
 
 
 def die_with_parent() -> None:
@@ -53,22 +61,22 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-def train(spec: dict[str, Any], config: Config, world: Any, report: Callable[[dict], None]) -> dict[str, Any]:
+def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
     """Trains one run to its end and evaluates it."""
     from farandole.train.loop import Trainer
 
     data, manifest = _open_data(spec)
-    trainer = Trainer(config, manifest, data, world, report)
+    trainer = Trainer(config, manifest, data, world, progress)
     trainer.fit()
     return trainer.finish()
 
 
-def evaluate(spec: dict[str, Any], config: Config, world: Any, report: Callable[[dict], None]) -> dict[str, Any]:
+def evaluate(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
     """Evaluates a saved model on the val and test splits."""
     from farandole.train.evaluate import evaluate_saved_model
 
     data, manifest = _open_data(spec)
-    return evaluate_saved_model(Path(spec["model_directory"]), config, manifest, data, world)
+    return evaluate_saved_model(Path(spec["model_directory"]), config, manifest, data, world, progress)
 
 
 def _open_data(spec: dict[str, Any]) -> tuple[Path, Manifest]:
@@ -83,15 +91,11 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {"train": train, "evaluate": e
 
 
 class Heartbeat:
-    """Tells the parent every second that this process runs, and at which step it is."""
+    """Tells the parent every second that this process runs, and what it is doing."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out, self._lock, self._state = out, threading.Lock(), {"step": -1, "epoch": 0}
+    def __init__(self, out: TextIO, progress: Progress) -> None:
+        self._out, self._lock, self._progress = out, threading.Lock(), progress
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-
-    def report(self, state: dict[str, int]) -> None:
-        """Called after every step: cheap, since only the thread sends."""
-        self._state = state
 
     def send(self, message: dict[str, Any]) -> None:
         with self._lock:
@@ -100,7 +104,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while True:
-            self.send(self._state)
+            self.send(self._progress.state())
             time.sleep(HEARTBEAT_SECONDS)
 
 

@@ -15,9 +15,12 @@ from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.errors import ConfigError, DataError
 
-# What may change between two starts of one run without changing what it computes.
+# What may change between two starts of one run without changing what it computes, up to the rounding of sums.
 _OPERATIONAL = {
     "run_name",
+    "num_ranks",
+    "min_ranks",
+    "slots_wait_seconds",
     "log_every_steps",
     "checkpoint_every_steps",
     "keep_checkpoints",
@@ -29,11 +32,32 @@ _OPERATIONAL = {
 
 
 def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """Everything that decides the weights at the end of a run, as plain values."""
-    train = config.train.model_dump(exclude=_OPERATIONAL)
+    """Everything that decides the weights at the end of a run, as plain values.
+
+    Raises:
+        ConfigError: train.warm_start names no finished run.
+    """
+    train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
+    if config.train.warm_start:  # by what it holds, wherever that lies
+        train["warm_start"] = _weights_sha256(warm_start_model(config))
     evaluate = {"batch_size": config.evaluate.batch_size}
     model = config.model.model_dump()
     return {"model": model, "train": train, "evaluate": evaluate, "data": {"fingerprint": manifest.fingerprint()}}
+
+
+def warm_start_model(config: Config) -> Path:
+    """The model/ directory of the run that train.warm_start names: a name under runs/, or a path."""
+    return config.work / "runs" / config.train.warm_start / "model"  # an absolute path replaces what is before it
+
+
+def _weights_sha256(model: Path) -> str:
+    try:
+        return str(json.loads((model / "model.json").read_bytes())["weights_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"train.warm_start: {model} holds no readable model.json ({type(error).__name__}: {error}); "
+            f"give the name of a finished run under runs/, or the path of its directory"
+        ) from error
 
 
 class RunDirectory:
@@ -41,6 +65,7 @@ class RunDirectory:
 
     def __init__(self, config: Config, manifest: Manifest) -> None:
         self.settings = run_settings(config, manifest)
+        self.warm_start = warm_start_model(config) if config.train.warm_start else None
         self.fingerprint = fingerprint(self.settings)
         self.name = config.train.run_name or f"{config.model.name}-{self.fingerprint[:8]}"
         self.path = config.work / "runs" / self.name

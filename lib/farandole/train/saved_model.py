@@ -45,18 +45,27 @@ def save_model(directory: Path, model: Any, config: Config, manifest: Manifest) 
     write_text(directory / "model.json", json.dumps(saved.model_dump(mode="json"), indent=1) + "\n")
 
 
+def read_saved_model(directory: Path) -> SavedModel:
+    """model.json of a saved model.
+
+    Raises:
+        DataError: it is missing or malformed.
+    """
+    path = directory / "model.json"
+    try:
+        return SavedModel.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
 def load_model(directory: Path) -> tuple[Any, SavedModel]:
     """Builds the architecture with our code, and puts the checked weights in.
 
     Raises:
         DataError: model.json or the weights are missing, malformed or changed.
     """
-    path = directory / "model.json"
-    try:
-        saved = SavedModel.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise DataError(f"{path} cannot be read: {reason}") from error
+    saved = read_saved_model(directory)
     tensors = load_weights(directory / WEIGHTS, saved.weights_sha256)
     model = build_model(
         saved.name,
@@ -68,3 +77,16 @@ def load_model(directory: Path) -> tuple[Any, SavedModel]:
     )
     assign_variables(model.variables, tensors, "model")
     return model, saved
+
+
+def load_weights_into(model: Any, directory: Path) -> None:
+    """Puts the weights of a saved model into another of the same layers: a warm start.
+
+    Raises:
+        DataError: they are missing or changed, or layers differ; names those.
+    """
+    saved = read_saved_model(directory)
+    try:
+        assign_variables(model.variables, load_weights(directory / WEIGHTS, saved.weights_sha256), "model")
+    except DataError as error:
+        raise DataError(f"train.warm_start from {directory}: {error}") from error

@@ -37,6 +37,8 @@ class TrainStep:
         self._train = train
         self._class_weights = tf.constant(class_weights, tf.float32)
         pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
+        self._num_sums = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._num_steps = 0
         scalar = tf.TensorSpec([], tf.float32)
         labels = tf.TensorSpec([None], tf.int32)
         counted = tf.TensorSpec([None], tf.float32)
@@ -55,8 +57,13 @@ class TrainStep:
         if not len(labels):  # TensorFlow's convolutions on CPU fail on no rows: one blank row then counts for nothing
             images, labels = np.zeros((1, *images.shape[1:]), np.uint8), np.zeros(1, np.int32)
             counted = np.zeros(1, np.float32)
+        self._num_steps += 1
         loss_sum, num_correct, finite = self._graph(images, labels, counted, float(batch_rows), learning_rate)
         return StepResult(float(loss_sum), int(num_correct), bool(finite))
+
+    def has_entered_sum(self) -> bool:
+        """Whether the newest step has its own gradients and is at their sum over ranks, or past it. Any thread."""
+        return bool(self._num_sums.numpy() >= self._num_steps)
 
     def _losses(self, logits: Any, labels: Any) -> Any:
         """Cross-entropy per row, float32 [n], weighted by class."""
@@ -80,6 +87,8 @@ class TrainStep:
         gradients = tape.gradient(loss, variables)
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
         correct = tf.reduce_sum(hits * counted)
+        with tf.control_dependencies(gradients):
+            self._num_sums.assign_add(1)
         *gradients, totals = sum_tensors([*gradients, tf.stack([loss_sum, correct])])
         if self._train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
