@@ -9,6 +9,7 @@ usage() {
 ./do train [ARGUMENTS]   spark-submit jobs/train.py; arguments are passed on, such as --config conf/cifar10.toml
 ./do test [ARGUMENTS]    ruff, mypy and pytest; with arguments pytest alone, and they are passed on
 ./do bench NAME          measures, side by side with others: data; what it compares with is installed first
+./do soak [ARGUMENTS]    kills ranks, workers, executors and drivers at random, and compares with an undisturbed run
 ./do lint                ruff and mypy
 ./do fmt                 ruff's formatter and fixes
 END
@@ -121,7 +122,7 @@ bench() { # name of a program in bench/, its arguments
 verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
-    train | test | bench | lint | fmt) install ;;
+    train | test | bench | soak | lint | fmt) install ;;
     "") usage && exit ;;
     *) usage >&2 && echo "error[2]: ./do has no verb '$verb'; its verbs are above" >&2 && exit 2 ;;
 esac
@@ -140,6 +141,7 @@ case $verb in
         exec pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
         ;;
     bench) check_java && bench "$@" ;;
+    soak) check_java && exec python bench/soak.py "$@" ;;
     lint) lint ;;
     fmt) ruff check --fix --quiet && ruff format ;;
 esac

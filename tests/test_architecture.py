@@ -21,6 +21,7 @@ HEAVY = {"pyspark", "tensorflow", "keras", "horovod", "petastorm"}
 FRAMEWORKS = {"spark": {"pyspark"}, "train": {"tensorflow", "keras", "petastorm"}}
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_FUNCTIONS = {"load_model", "read_pickle", "to_pickle"}
+UNSAFE_LOADERS = {"np", "numpy", "yaml", "torch"}
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 MAX_LINES = 300
 
@@ -86,6 +87,12 @@ def _unsafe(tree: ast.AST) -> Iterator[tuple[int, str]]:
         match node:
             case ast.Call(func=ast.Name(id="eval" | "exec" as name)):
                 yield node.lineno, f"{name} runs code from bytes"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr="load")) if module in UNSAFE_LOADERS:
+                yield node.lineno, f"{module}.load runs code from bytes, or may be told to"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="system" | "popen" as name)):
+                yield node.lineno, f"os.{name} runs a shell"
+            case ast.keyword(arg="shell", value=ast.Constant(value=True)):
+                yield node.value.lineno, "shell=True runs a shell"
             case ast.Attribute(attr=name) if name in UNSAFE_FUNCTIONS:
                 yield node.lineno, f"{name} runs code from bytes"
             case ast.ImportFrom(module=str(module), names=names) if not module.startswith("farandole"):
@@ -128,7 +135,11 @@ def test_this_repository_keeps_the_rules() -> None:
         ("jobs/a.py", "exec('1')", "exec runs code"),
         ("lib/farandole/train/a.py", "keras.models.load_model(path)", "load_model runs code"),
         ("lib/farandole/train/a.py", "from keras.models import load_model", "load_model runs code"),
-        ("lib/farandole/core/a.py", "np.load(path, allow_pickle=True)", "allow_pickle runs code"),
+        ("lib/farandole/core/a.py", "open_array(path, allow_pickle=True)", "allow_pickle runs code"),
+        ("lib/farandole/core/a.py", "np.load(path)", "np.load runs code"),
+        ("lib/farandole/core/a.py", "yaml.load(text, Loader)", "yaml.load runs code"),
+        ("lib/farandole/spark/a.py", "subprocess.run(text, shell=True)", "shell=True runs a shell"),
+        ("jobs/a.py", "os.system(text)", "os.system runs a shell"),
     ],
 )
 def test_a_planted_file_breaks_its_rule(tmp_path: Path, file: str, code: str, rule: str) -> None:
@@ -146,7 +157,10 @@ def test_a_planted_file_breaks_its_rule(tmp_path: Path, file: str, code: str, ru
     [
         ("lib/farandole/train/distributed.py", "import horovod.tensorflow as hvd"),
         ("lib/farandole/spark/a.py", "import pyspark\nfrom farandole.core import schema\nfrom . import session"),
-        ("lib/farandole/core/a.py", "import re\nre.compile('eval')\nnp.load(path, allow_pickle=False)\nmodel.eval()"),
+        (
+            "lib/farandole/core/a.py",
+            "import re\nre.compile('eval')\nopen_array(path, allow_pickle=False)\nmodel.eval()",
+        ),
         ("lib/farandole/train/a.py", "from farandole.train.saved_model import load_model\nload_model(path)"),
         ("jobs/a.py", "from farandole.train import loop\nfrom farandole.spark import launch"),
     ],

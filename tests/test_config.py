@@ -23,6 +23,7 @@ def test_shipped_configs_are_valid(path):
         ("trian.epochs=3", r"unknown key 'trian'; did you mean train\?"),
         ("train.epochs=three", r"train.epochs: Input should be a valid integer; received 'three'"),
         ("train.epochs=0", r"train.epochs: Input should be greater than or equal to 1; received 0"),
+        ("train.min_ranks=3", r"train.min_ranks must not be above train.num_ranks; received 3 and 2"),
         ("train.reader=dask", r"train.reader: Input should be 'arrow' or 'petastorm'; received 'dask'"),
         ("train.run_name=../x", r"train.run_name: String should match pattern .*; received '../x'"),
         ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),

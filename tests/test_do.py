@@ -54,7 +54,7 @@ def do(clone: Path, *arguments: str, **environment: str) -> subprocess.Completed
 def test_alone_it_lists_its_verbs(clone: Path) -> None:
     done = do(clone)
     assert done.returncode == 0
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "bench", "lint", "fmt"]
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "bench", "soak", "lint", "fmt"]
 
 
 def test_an_unknown_verb_is_a_usage_error(clone: Path) -> None:

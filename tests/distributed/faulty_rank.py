@@ -1,12 +1,15 @@
 """A rank that comes to grief on purpose: farandole.train.rank with a fault after a given step.
 
-spec["fault"] = {"kind": "kill" | "raise" | "stop" | "nan" | "lose", "step": int, "ranks": [int, ...]}
+spec["fault"] = {"kind": a key of FAULTS, "step": int, "ranks": [int, ...], "once": path}
+Where there is a file "once", the fault has happened in an earlier launch and does not come again.
 """
 
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +24,19 @@ def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) 
     from farandole.train.loop import Trainer
 
     fault = spec.get("fault", {"kind": "none", "step": -1, "ranks": []})
+    once = fault.get("once", "/dev/null/none")
     finish_step = progress.finish_step
 
     def finish_step_and_fail(step: int, epoch: int) -> None:
         finish_step(step, epoch)
-        if step == fault["step"] and world.rank in fault["ranks"]:
+        if step == fault["step"] and world.rank in fault["ranks"] and not Path(once).exists():
+            if "once" in fault:
+                Path(once).touch()
             FAULTS[fault["kind"]]()
 
     progress.finish_step = finish_step_and_fail  # type: ignore[method-assign]
+    if fault["kind"] == "stuck read" and world.rank in fault["ranks"]:
+        _stick_in_a_read()
     if fault["kind"] == "lose" and world.rank in fault["ranks"]:
         _lose_rows()
     if fault["kind"] == "nan" and world.rank in fault["ranks"]:
@@ -63,14 +71,31 @@ def _lose_rows() -> None:
     readers.read_slice, petastorm.make_batch_reader = lossy_arrow, lossy_petastorm
 
 
+def _stick_in_a_read() -> None:
+    """As from a dead mount: the third row group never comes."""
+    from farandole.core import reader
+
+    read, calls = reader.read_row_group, []
+
+    def stuck(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            threading.Event().wait()
+        return read(*arguments)
+
+    reader.read_row_group = stuck
+
+
 def _raise() -> None:
     raise DataError("the disk was eaten by a goat")
 
 
 FAULTS: dict[str, Callable[[], Any]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill parent": lambda: (os.kill(os.getppid(), signal.SIGKILL), threading.Event().wait()),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "raise": _raise,
+    "stuck read": lambda: None,
     "nan": lambda: None,
     "lose": lambda: None,
     "none": lambda: None,

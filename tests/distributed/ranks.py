@@ -1,7 +1,7 @@
 """Starts real Horovod ranks on the loopback address, as a barrier stage would, without Spark."""
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from farandole.spark.child import Child
 from farandole.spark.placement import Seat, describe_places, plan_places
 
 TIMEOUT_SECONDS = 120
-_PATHS = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(filter(None, _PATHS))}
+TESTS = Path(__file__).parent.parent
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'lib'}"}
 
 
-def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Child]:
+def start_ranks(
+    config: Config, data: Path, logs: Path, before_meeting: Callable[[int], object] = lambda port: None, **spec: Any
+) -> list[Child]:
     """One process per rank of config.train.num_ranks, all past the rendezvous or on their way to it."""
-    seats = [Seat("localhost", "127.0.0.1")] * config.train.num_ranks
+    seats = [Seat("localhost")] * config.train.num_ranks
     common = {
         "task": "train",
         "config": config.model_dump(),
@@ -38,6 +40,7 @@ def start_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[Chi
     message = children[0].next_message(TIMEOUT_SECONDS)
     assert message is not None, f"the leader hung: {children[0].log_tail()}"
     assert "rendezvous_port" in message, f"the leader said {message}: {children[0].log_tail()}"
+    before_meeting(message["rendezvous_port"])
     for child in children:
         child.send({"rendezvous_address": "127.0.0.1", **message})
     return children

@@ -85,6 +85,22 @@ def test_receipts_account_for_every_row(tmp_path, data):
     assert sum(len(result["wrong"]) for result in results) == 30 - round(30 * figures["test"]["accuracy"])
 
 
+def test_killed_with_three_ranks_and_resumed_with_one_trains_on_the_same_batches(tmp_path, data):
+    calm_run, _, calm = trained(config_for(tmp_path / "calm", num_ranks=1, max_steps=12), data)
+    config = config_for(tmp_path / "killed", num_ranks=3, max_steps=12, checkpoint_every_steps=3)
+    run = prepared(config, data)
+    finish_ranks(start_ranks(config, data[0], run.logs, fault={"kind": "kill", "step": 7, "ranks": [0, 1, 2]}))
+    assert newest_position(run.checkpoints).global_step in (3, 6)
+    resumed, _, weights = trained(
+        config.model_copy(update={"train": config.train.model_copy(update={"num_ranks": 1})}), data
+    )
+    assert resumed.path == run.path
+    assert max(float(np.abs(weights[name] - calm[name]).max()) for name in calm) < 1e-6
+    lines = zip(read_lines(run.history), read_lines(calm_run.history), strict=True)
+    assert all(abs(mine["loss"] - theirs["loss"]) < 1e-5 for mine, theirs in lines)
+    assert read_lines(run.receipts) == read_lines(calm_run.receipts)
+
+
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, data):
     settings = {"num_ranks": 2, "checkpoint_every_steps": 3}
     calm_run, _, calm = trained(config_for(tmp_path / "calm", **settings), data)

@@ -9,7 +9,7 @@ from farandole.spark.placement import Place, Seat, plan_places
 
 
 def test_three_ranks_on_two_hosts_by_hand():
-    assert plan_places([Seat("a", "10.0.0.1"), Seat("b", "10.0.0.2"), Seat("a", "10.0.0.1")]) == [
+    assert plan_places([Seat("a"), Seat("b"), Seat("a")]) == [
         Place(0, 3, local_rank=0, local_size=2, cross_rank=0, cross_size=2),
         Place(1, 3, local_rank=0, local_size=1, cross_rank=1, cross_size=2),
         Place(2, 3, local_rank=1, local_size=2, cross_rank=0, cross_size=1),
@@ -18,7 +18,7 @@ def test_three_ranks_on_two_hosts_by_hand():
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
 def test_every_place_is_taken_once(hosts):
-    places = plan_places([Seat(host, host) for host in hosts])
+    places = plan_places([Seat(host) for host in hosts])
     assert [place.rank for place in places] == list(range(len(hosts)))
     for host in set(hosts):
         local = [place.local_rank for place, own in zip(places, hosts, strict=True) if own == host]
@@ -30,6 +30,6 @@ def test_every_place_is_taken_once(hosts):
 
 
 def test_two_ranks_on_one_gpu_are_refused():
-    seats = [Seat("a", "x", ("0",)), Seat("b", "y", ("0",)), Seat("a", "x", ("1", "0"))]
+    seats = [Seat("a", gpus=("0",)), Seat("b", gpus=("0",)), Seat("a", gpus=("1", "0"))]
     with pytest.raises(ResourceError, match=r"ranks 0 and 2 on a were both assigned GPU 0; set spark.task.resource"):
         plan_places(seats)

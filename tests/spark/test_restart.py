@@ -2,8 +2,10 @@
 
 import pytest
 
-from farandole.errors import DataError, RankError
+from farandole.errors import DataError, RankError, ResourceError
+from farandole.spark.launch import describe_lost_task, ranks_for
 from farandole.spark.restart import launch_with_restarts
+from farandole.train_config import Train
 
 
 class Launcher:
@@ -51,3 +53,30 @@ def test_bad_data_would_be_as_bad_again():
     with pytest.raises(DataError, match="NaN"):
         launch_with_restarts(launch, lambda: "from the start", 3)
     assert launch.calls == 1
+
+
+def test_as_many_ranks_as_there_are_slots_between_two_bounds():
+    train = Train(num_ranks=4, min_ranks=2)
+    assert [ranks_for(train, offered) for offered in (9, 4, 3, 2)] == [4, 4, 3, 2]
+    with pytest.raises(ResourceError, match=r"train.min_ranks needs 2 slots, the cluster offers 1; lower train.min"):
+        ranks_for(train, 1)
+    with pytest.raises(ResourceError, match=r"train.num_ranks needs 4 slots, the cluster offers 3; lower train.num"):
+        ranks_for(Train(num_ranks=4), 3)
+
+
+def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
+    (tmp_path / "host-1").write_text("node7")
+    text = (
+        "An error occurred\n: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover "
+        "from a failed barrier ResultStage. Most recent failure reason: Stage failed because barrier task "
+        "ResultTask(0, 1) finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the "
+        "running tasks) Reason: Command exited with code 137\n\tat java"
+    )
+    assert describe_lost_task(text, tmp_path) == (
+        "rank 1 on node7: Spark lost its task: ExecutorLostFailure (executor 1 exited caused by one of the running "
+        "tasks) Reason: Command exited with code 137"
+    )
+    assert describe_lost_task(text, tmp_path / "gone").startswith("rank 1: Spark lost its task: ExecutorLost")
+    assert describe_lost_task(": SparkContext was shut down", tmp_path) == (
+        "Spark lost the stage that runs the ranks: SparkContext was shut down"
+    )

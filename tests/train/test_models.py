@@ -9,7 +9,7 @@ from balanced_data import write_balanced
 from farandole.config import parse_config
 from farandole.errors import ConfigError, DataError
 from farandole.train.models import build_model
-from farandole.train.saved_model import load_model, save_model
+from farandole.train.saved_model import load_model, load_weights_into, save_model
 
 SHAPE = {"image_shape": (32, 32, 3), "num_classes": 10, "seed": 0, "precision": "float32"}
 
@@ -74,3 +74,18 @@ def test_changed_weights_and_descriptions_are_refused(saved):
     (directory / "weights.safetensors").write_bytes(b"cos\nsystem\n.")
     with pytest.raises(DataError, match="the file was changed or damaged"):
         load_model(directory)
+
+
+def test_a_warm_start_takes_weights_of_the_same_layers_only(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[4]])
+    small = {"image_shape": (8, 8, 1), "num_classes": 3, "seed": 1, "precision": "float32"}
+    model = build_model("mlp", {}, **small)
+    save_model(tmp_path / "model", model, parse_config({"model": {"name": "mlp"}}), manifest)
+    other = build_model("mlp", {}, **{**small, "seed": 2})
+    load_weights_into(other, tmp_path / "model")
+    assert [w.tobytes() for w in other.get_weights()] == [w.tobytes() for w in model.get_weights()]
+    wider = build_model("mlp", {"hidden_units": [7]}, **small)
+    with pytest.raises(DataError, match=r"train.warm_start from .*: .*model/0000/dense/kernel \(64, 128\), expected"):
+        load_weights_into(wider, tmp_path / "model")
+    with pytest.raises(DataError, match=r"none/model.json cannot be read"):
+        load_weights_into(wider, tmp_path / "none")

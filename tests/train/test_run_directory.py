@@ -50,3 +50,21 @@ def test_the_resolved_config_can_be_used_again(tmp_path, manifest):
     run, config = run_for(tmp_path, manifest, run_name="mine", learning_rate=0.5)
     run.prepare(config)
     assert load_config(run.config) == config
+
+
+def test_a_warm_start_counts_by_the_weights_it_starts_from(tmp_path, manifest):
+    plain = run_for(tmp_path, manifest)[0]
+    model = tmp_path / "runs/other/model"
+    model.mkdir(parents=True)
+    (model / "model.json").write_text('{"weights_sha256": "aa"}')
+    by_name, by_path = (run_for(tmp_path, manifest, warm_start=text)[0] for text in ("other", str(model.parent)))
+    assert by_name.warm_start == by_path.warm_start == model
+    assert by_name.fingerprint == by_path.fingerprint != plain.fingerprint
+    (model / "model.json").write_text('{"weights_sha256": "bb"}')
+    assert run_for(tmp_path, manifest, warm_start="other")[0].fingerprint != by_name.fingerprint
+    with pytest.raises(ConfigError, match=r"train.warm_start: .*runs/none/model holds no readable model.json"):
+        run_for(tmp_path, manifest, warm_start="none")
+
+
+def test_another_number_of_ranks_goes_on_with_the_same_run(tmp_path, manifest):
+    assert run_for(tmp_path, manifest, num_ranks=1)[0].fingerprint == run_for(tmp_path, manifest)[0].fingerprint

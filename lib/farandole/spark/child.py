@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LOG_TAIL_LINES = 20
+LOG_TAIL_LINES = 60
 
 
 class Child:

@@ -10,28 +10,30 @@ import json
 import os
 import re
 import shutil
-import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from py4j.protocol import Py4JJavaError
 from pyspark import BarrierTaskContext, SparkContext
 from pyspark.sql import SparkSession
 
-from farandole.config import Train
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
-from farandole.spark.placement import Place, Seat, describe_places, plan_places
+from farandole.spark.gpus import with_gpus
+from farandole.spark.network import list_offers, plan_addresses, why_unreachable
+from farandole.spark.placement import Offer, Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 from farandole.spark.watch import START_SECONDS, Watch, describe_failure
+from farandole.train_config import Train
 
 SLOTS_SECONDS = 60.0
 """How long a launch may wait for slots that something else holds."""
@@ -103,16 +105,26 @@ def launch_ranks(
     context = spark.sparkContext
     launch = f"launch-{uuid.uuid4().hex[:12]}"
     with _job_group(context, launch, num_ranks) as waited, _launch_directory(log_directory / launch) as directory:
-        run = partial(_run_rank, module=module, spec=complete, logs=log_directory, shared=directory, train=train)
+        driver_host = context.getConf().get("spark.driver.host") or ""
+        run = partial(
+            _run_rank,
+            module=module,
+            spec=complete,
+            logs=log_directory,
+            shared=directory,
+            train=train,
+            driver_host=driver_host,
+        )
         try:
-            outcomes = context.parallelize(range(num_ranks), num_ranks).barrier().mapPartitions(run).collect()
+            tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
+            outcomes = tasks.barrier().mapPartitions(run).collect()
         except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
             if waited.is_set():
                 raise ResourceError(
                     f"{num_ranks} ranks waited {SLOTS_SECONDS:.0f} s for {num_ranks} free slots; other Spark jobs or "
                     f"tasks that hang hold them; end those, or lower train.num_ranks"
                 ) from error
-            raise RankError(_describe_lost_task(str(error), directory)) from error
+            raise RankError(describe_lost_task(str(error), directory)) from error
         failures = [outcome for outcome in outcomes if "failure" in outcome]
         if failures:
             raise first_cause(failures, log_directory)
@@ -168,7 +180,7 @@ def _stages(context: SparkContext, group: str) -> list[Any]:
     return [stage for stage in stages if stage]
 
 
-def _describe_lost_task(text: str, directory: Path) -> str:
+def describe_lost_task(text: str, directory: Path) -> str:
     """Which rank Spark has lost, out of its words, and why."""
     found = re.search(r"barrier task ResultTask\(\d+, (\d+)\) finished unsuccessfully\.\s*(\S.*)", text)
     if found is None:
@@ -195,32 +207,37 @@ def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> Farandol
 
 
 def _run_rank(
-    _partition: Any, *, module: str, spec: dict[str, Any], logs: Path, shared: Path, train: Train
+    _partition: Any, *, module: str, spec: dict[str, Any], logs: Path, shared: Path, train: Train, driver_host: str
 ) -> list[dict[str, Any]]:
     """The task of one rank, on an executor. It returns failures instead of raising, as they keep their words so."""
     context = BarrierTaskContext.get()
-    seat = _own_seat(context)
-    rank = context.partitionId()
+    seat, rank = _own_seat(context, driver_host), context.partitionId()
     (shared / f"host-{rank}").write_text(seat.host, encoding="utf-8")
-    seats = [Seat(**{**json.loads(text), "gpus": tuple(json.loads(text)["gpus"])}) for text in
-             context.allGather(json.dumps(vars(seat)))]  # fmt: skip
+    seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
     try:
-        places = plan_places(seats)
+        places, addresses = plan_places(seats), plan_addresses(seats, train.network)
     except ResourceError as error:  # the same on every rank: none has started anything yet
         return [{"rank": rank, "host": seat.host, "failure": describe_failure(str(error), error.exit_code)}]
+    offer, leader = addresses[rank], addresses[0].address
     own = {
         **spec,
         "rank": rank,
         "places": describe_places(seats, places),
-        "address": seat.address,
-        "interface": _interface_of(seat.address),
+        "address": offer.address,
+        "interface": offer.interface,
     }
-    child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, places[rank]))
+    child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, offer))
     try:
         early = child.next_message(START_SECONDS) if rank == 0 else None
-        port = (early or {}).get("rendezvous_port", 0)
-        child.send({"rendezvous_address": seats[0].address, "rendezvous_port": int(context.allGather(str(port))[0])})
-        outcome = Watch(child, rank, len(seats), shared, train.hang_seconds).outcome(None if port else early)
+        port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
+        problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
+        if any(problems):
+            text = next(filter(None, problems))
+            outcome: dict[str, Any] = {"failure": describe_failure(text, ResourceError.exit_code)}
+        else:
+            child.send({"rendezvous_address": leader, "rendezvous_port": port})
+            watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
+            outcome = watch.outcome(None if port else early)
         if "failure" in outcome:
             child.kill()
         context.barrier()  # a rank that is done stays until the others are: they may be receiving the last sum from it
@@ -229,20 +246,18 @@ def _run_rank(
     return [{"rank": rank, "host": seat.host, **outcome}]
 
 
-def _own_seat(context: BarrierTaskContext) -> Seat:
+def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:
     host = context.getTaskInfos()[context.partitionId()].address.rsplit(":", 1)[0]
     gpus = context.resources().get("gpu")
-    return Seat(host=host, address=socket.gethostbyname(host), gpus=tuple(gpus.addresses) if gpus else ())
+    return Seat(host=host, offers=list_offers(driver_host), gpus=tuple(gpus.addresses) if gpus else ())
 
 
-def _interface_of(address: str) -> str:
-    """The network interface that has this IP; gloo binds to it, and to no other."""
-    for name, entries in psutil.net_if_addrs().items():
-        if any(entry.address == address for entry in entries):
-            return name
-    return "lo" if address.startswith("127.") else ""
-
-
-def _environment(seat: Seat, place: Place) -> dict[str, str]:
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(seat.gpus)} if seat.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
-    return {**visible, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+def _environment(seat: Seat, offer: Offer) -> dict[str, str]:
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(seat.gpus) or "-1",
+        "NCCL_SOCKET_IFNAME": f"={offer.interface}",  # "=": this very name, not all that begin with it
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONUNBUFFERED": "1",
+        # A rank imports what this worker imports: --py-files and archives change sys.path, not the environment.
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }

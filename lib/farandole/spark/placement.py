@@ -2,9 +2,21 @@
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from farandole.errors import ResourceError
+
+
+class Offer(NamedTuple):
+    """One of a host's addresses."""
+
+    interface: str
+    address_and_prefix: str
+    """IPv4, as 10.0.0.2/24."""
+
+    @property
+    def address(self) -> str:
+        return self.address_and_prefix.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -12,10 +24,15 @@ class Seat:
     """What one task says of itself."""
 
     host: str
-    address: str
-    """IP that the other ranks can reach."""
+    offers: tuple[Offer, ...] = ()
+    """Addresses of the host, the likeliest first."""
     gpus: tuple[str, ...] = ()
     """GPU addresses that Spark assigned to the task."""
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Seat":
+        """Back from the JSON of asdict."""
+        return cls(plain["host"], tuple(Offer(*offer) for offer in plain["offers"]), tuple(plain["gpus"]))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pyspark.sql import SparkSession
 
 from farandole.errors import ConfigError, ResourceError
 from farandole.log import on_terminal
+from farandole.spark.gpus import jvm_profile
 
 # They log a failed task's Python and Java stack. The same stack is in the exception, which the job writes to its log.
 _STACK_LOGGERS = (
@@ -62,7 +63,7 @@ def num_slots(spark: SparkSession, *, wanted: int = 1, wait_seconds: float = 5.0
     wait_seconds for more.
     """
     context = spark.sparkContext._jsc.sc()
-    profile = context.resourceProfileManager().defaultResourceProfile()
+    profile = jvm_profile(spark.sparkContext)
     deadline = time.monotonic() + (0.0 if context.isLocal() else wait_seconds)
     while True:
         slots = int(context.maxNumConcurrentTasks(profile))

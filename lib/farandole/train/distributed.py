@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from farandole.errors import DataError, RankError
+from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
+MAX_ADDRESSES_BYTES = 16 * 1024 * 1024
+"""What one rank tells the rendezvous server: 136 bytes for each other rank."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,20 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     """
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
-    server: Any = RendezvousHTTPServer((address, 0), RendezvousHandler, 0)
+    class OnlyAddresses(RendezvousHandler):
+        """What a stranger sends costs no memory, and tells nothing of the files here, as Horovod's handler would."""
+
+        def do_PUT(self) -> None:  # noqa: N802
+            length = self.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) <= MAX_ADDRESSES_BYTES:
+                super().do_PUT()
+            else:
+                self.send_error(413)
+
+        def do_HEAD(self) -> None:  # noqa: N802
+            self.send_error(405)
+
+    server: Any = RendezvousHTTPServer((address, 0), OnlyAddresses, 0)
     for host, world in worlds:
         server.scope_size["global"] = world.world_size
         server.scope_size["local_" + host] = world.local_size
@@ -51,8 +67,22 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     return int(server.server_address[1])
 
 
-def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
-    """Starts Horovod in this process; returns when all ranks have joined."""
+def join_world(
+    world: World, *, host: str, address: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int
+) -> None:
+    """Starts Horovod in this process; returns when all ranks have joined.
+
+    Args:
+        world: this rank's place.
+        host: its host's name, the same for all ranks on it.
+        address: IP to listen on, and no other; the other ranks must reach it.
+        interface: the one that has this IP.
+        rendezvous: IP and port of the leader's server.
+        stall_seconds: how long Horovod waits for a rank that has not entered a collective.
+
+    Raises:
+        RankError: Horovod is not the one that this was written for.
+    """
     os.environ.update(
         HOROVOD_RANK=str(world.rank),
         HOROVOD_SIZE=str(world.world_size),
@@ -75,7 +105,10 @@ def join_world(world: World, *, host: str, interface: str, rendezvous: tuple[str
         HOROVOD_CYCLE_TIME="1",
     )
     import horovod.tensorflow as hvd
+    from horovod.tensorflow.mpi_ops import _basics
 
+    if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
+        raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
     hvd.init()
     if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
         raise RankError(

@@ -76,10 +76,10 @@ def _row_groups(files: SplitFiles) -> Iterator[Batch]:
         from petastorm import make_batch_reader
 
         for path in files.paths:
-            if any((parent / "_common_metadata").exists() for parent in list(path.parents)[:3]):
-                raise DataError(
-                    f"{path.parent} has a _common_metadata, which petastorm would unpickle; refused; remove it"
-                )
+            for parent in list(path.parents)[:3]:
+                for name in ("_common_metadata", "_metadata"):
+                    if (parent / name).exists():
+                        raise DataError(f"{parent} has a {name}, which petastorm would unpickle; refused; remove it")
         with make_batch_reader(
             [_url(path) for path in files.paths],
             schema_fields=COLUMNS,

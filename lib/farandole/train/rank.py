@@ -134,6 +134,7 @@ def _meet(spec: dict[str, Any], beat: Heartbeat) -> Any:
     join_world(
         world,
         host=host,
+        address=spec["address"],
         interface=spec["interface"],
         rendezvous=(meeting["rendezvous_address"], meeting["rendezvous_port"]),
         stall_seconds=spec["stall_seconds"],

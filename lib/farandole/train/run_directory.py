@@ -9,11 +9,12 @@ from typing import Any
 
 import tomli_w
 
-from farandole.config import Augment, Config
+from farandole.config import Config
 from farandole.core.commit import write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.errors import ConfigError, DataError
+from farandole.train_config import Augment
 
 # What may change between two starts of one run without changing what it computes, up to the rounding of sums.
 _OPERATIONAL = {
@@ -27,6 +28,7 @@ _OPERATIONAL = {
     "reader_memory_bytes",
     "hang_seconds",
     "max_restarts",
+    "network",
 }
 
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from farandole.config import Train
 from farandole.core.manifest import ImageEntry
 from farandole.train.distributed import sum_tensors
+from farandole.train_config import Train
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""The config tables of training: [augment], [model], [train] and [evaluate]. They are part of config.py's Config."""
+
+import re
+from ipaddress import IPv4Network
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from farandole.data_config import Section
+
+
+class Augment(Section):
+    """What is done to the images of the train split, anew in every epoch. On tensors: nothing on disk changes."""
+
+    flip: Literal["none", "random", "alternate"] = "none"
+    """Mirror left to right. random: half of the images. alternate: each image in every other epoch."""
+    translate_pixels: int = Field(default=0, ge=0, le=4095)
+    """Shift by up to so many pixels, up or down and left or right; the border is filled by reflection."""
+    cutout_pixels: int = Field(default=0, ge=0, le=4096)
+    """Side of a square of the mean colour that covers a random place."""
+
+
+class Model(Section):
+    name: Literal["simple_cnn", "mlp"] = "simple_cnn"
+    arguments: dict[str, Any] = Field(default={})
+    """Keyword arguments of the model's function in train/models.py."""
+
+
+class Train(Section):
+    num_ranks: int = Field(default=2, ge=1)
+    """Horovod processes, one per Spark slot. The batches, hence what is learnt, do not depend on it."""
+    min_ranks: int = Field(default=0, ge=0)
+    """Start, and restart after a loss, with as few ranks as this where the cluster has no slots for num_ranks.
+    0: always num_ranks, since only equal numbers of ranks give equal weights to the bit."""
+    slots_wait_seconds: float = Field(default=60.0, ge=0.0)
+    """How long a restart waits for slots for num_ranks before it goes on with fewer or ends with exit code 4."""
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int = Field(default=0, ge=0)
+    """Stop after so many optimizer steps in all; 0: no limit."""
+    global_batch_size: int = Field(default=64, ge=1)
+    """Rows per optimizer step over all ranks. It does not change with num_ranks."""
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up, towards zero at the last step."""
+    warmup_epochs: float = Field(default=0.0, ge=0.0)
+    """The learning rate rises linearly over so many epochs."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Of sgd (Nesterov)."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled, of adamw and sgd."""
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    """Largest global norm of the summed gradient; 0: no clipping."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: Keras' mixed_bfloat16 policy."""
+    seed: int = Field(default=0, ge=0)
+    reader: Literal["arrow", "petastorm"] = "arrow"
+    """petastorm reads the same rows in its own order; see README for what that costs."""
+    reader_memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    """How much decoded input one rank keeps ready."""
+    run_name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")
+    """Directory under runs/. Empty: MODEL-FINGERPRINT, so that the same command finds its own run again."""
+    log_every_steps: int = Field(default=50, ge=1)
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+    """Checkpoints are written at these steps and at the end of every epoch."""
+    keep_checkpoints: int = Field(default=3, ge=1)
+    threads_per_rank: int = Field(default=1, ge=0)
+    """TensorFlow's intra-op threads; 0: as many as the host has cores."""
+    hang_seconds: float = Field(default=20.0, ge=3.0)
+    """A rank that gives no sign of life, or makes no progress, for so long is taken for hung, and ended. What usually
+    takes long (a slow step, an evaluation) may take ten times as long as usual."""
+    network: str = ""
+    """On which ranks of several hosts meet: an interface (ib0), or the network of its addresses (10.0.0.0/8).
+    Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often ranks are started again, from the newest checkpoint, after one died or hung."""
+    warm_start: str = ""
+    """Start with the weights of another run: its name under runs/, or the path of its directory."""
+
+    @model_validator(mode="after")
+    def _min_is_not_above_num(self) -> "Train":
+        if self.min_ranks > self.num_ranks:
+            raise ValueError(
+                f"train.min_ranks must not be above train.num_ranks; received {self.min_ranks} and {self.num_ranks}"
+            )
+        return self
+
+    @field_validator("network")
+    @classmethod
+    def _interface_or_network(cls, network: str) -> str:
+        try:
+            IPv4Network(network, strict=False)
+        except ValueError as error:
+            if network and not re.fullmatch(r"[A-Za-z0-9._@-]{1,15}", network):  # what Linux allows as a name
+                raise ValueError(
+                    f"train.network is the name of an interface or an IPv4 network such as 10.0.0.0/8; "
+                    f"received {network!r}"
+                ) from error
+        return network
+
+
+class Evaluate(Section):
+    batch_size: int = Field(default=256, ge=1)
+    """Rows per forward pass. Batches do not depend on the number of ranks, so figures do not either."""
+    min_test_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
+    """A run whose test accuracy is below this ends with exit code 5."""
+    num_wrong_images: int = Field(default=24, ge=0)
+    """How many of the most confidently wrong test images the report shows."""

@@ -1,0 +1,21 @@
+"""A job for spark-submit: launches ranks that only tell where they are, and prints that as JSON. NUM_RANKS LOGS"""
+
+import json
+import sys
+from pathlib import Path
+
+from farandole.spark.launch import launch_ranks
+from farandole.spark.session import num_slots, start_session
+from farandole.train_config import Train
+
+spark = start_session("tell", Path("no file: this is not local mode"))
+num_ranks, logs = int(sys.argv[1]), Path(sys.argv[2])
+try:
+    module = "distributed.telling_rank"
+    ranks = launch_ranks(spark, module=module, train=Train(num_ranks=num_ranks), spec={}, log_directory=logs)
+    cores = spark.sparkContext.defaultParallelism
+    # All other stages run on all cores, whether there are GPUs for them or not.
+    one_per_core = spark.sparkContext.parallelize(range(cores), cores).barrier().mapPartitions(lambda _: [1]).count()
+    print(json.dumps({"ranks": ranks, "slots": num_slots(spark), "cores": cores, "tasks": one_per_core}))
+finally:
+    spark.stop()

@@ -1,0 +1,177 @@
+"""Payloads planted wherever bytes come in from outside: none of them runs, and the refusal names where it lay."""
+
+import contextlib
+import io
+import pickle
+import socket
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from balanced_data import write_balanced
+from distributed.ranks import finish_ranks, start_ranks
+from farandole.config import load_config, parse_config
+from farandole.core.epoch_plan import plan_epoch, slice_for
+from farandole.core.fingerprint import file_sha256
+from farandole.core.reader import SplitFiles
+from farandole.errors import ConfigError, DataError
+from farandole.train.checkpoint import Position, newest_checkpoint
+from farandole.train.distributed import World, start_rendezvous
+from farandole.train.petastorm_reader import read_with_petastorm
+from farandole.train.saved_model import load_model
+
+
+class Payload:
+    """Unpickling one makes its marker file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """The file that must never be there; the payload has been seen to make it."""
+    path = tmp_path / "the payload ran"
+    pickle.loads(pickle.dumps(Payload(path)))  # noqa: S301
+    path.unlink()  # fails if it was not made
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def bytes_of(marker):
+    """Payloads by form."""
+    plain = pickle.dumps(Payload(marker))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:  # as .keras, .npz and torch.save do
+        file.writestr("data.pkl", plain)
+        file.writestr("../../outside", plain)
+    return {
+        "pickle": plain,
+        "zip": archive.getvalue(),
+        "hdf5": b"\x89HDF\r\n\x1a\n" + plain,
+        "huge header": (2**62).to_bytes(8, "little") + plain,
+        "header that is a pickle": len(plain).to_bytes(8, "little") + plain,
+    }
+
+
+FORMS = ["pickle", "zip", "hdf5", "huge header", "header that is a pickle"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_checkpoint_with_the_right_hash_of_the_wrong_thing_is_skipped(tmp_path, bytes_of, form, capsys):
+    weights = tmp_path / "step-000000007.safetensors"
+    weights.write_bytes(bytes_of[form])
+    position = Position(global_step=7, sha256=file_sha256(weights))
+    weights.with_suffix(".json").write_text(position.model_dump_json())
+    assert newest_checkpoint(tmp_path) is None
+    assert "step-000000007.safetensors is damaged and skipped" in capsys.readouterr().err
+    weights.with_suffix(".json").write_bytes(bytes_of[form])
+    assert newest_checkpoint(tmp_path) is None
+
+
+MODEL = """{"name": "%s", "arguments": %s, "precision": "float32", "class_names": ["a", "b"], "weights_sha256": "%s",
+    "image": {"height": 2, "width": 2, "channels": 1, "encoding": "raw"}}"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_with_the_right_hash_of_the_wrong_thing_are_refused(tmp_path, bytes_of, form):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(bytes_of[form])
+    (tmp_path / "model.json").write_text(MODEL % ("mlp", "{}", file_sha256(weights)))
+    with pytest.raises(DataError, match=r"cannot read weights .*weights.safetensors: "):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_bytes(bytes_of[form])
+    with pytest.raises(DataError, match=r"model.json cannot be read: "):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.name=os.system",
+        "model.name='!!python/object/apply:os.system [touch x]'",
+        "train.run_name=../../etc",
+        "train.run_name=/etc",
+        "train.network='$(touch x)'",
+        "train.__class__=x",
+        "__class__.__init__=x",
+    ],
+)
+def test_a_config_is_data(tmp_path, setting):
+    (tmp_path / "a.toml").write_text("")
+    with pytest.raises(ConfigError, match=setting.partition("=")[0].split(".")[0]):
+        load_config(tmp_path / "a.toml", [setting])
+
+
+@pytest.mark.parametrize("name", ["_common_metadata", "_metadata"])
+def test_pickles_beside_parquet_files_stay_closed(tmp_path, marker, name):
+    """As petastorm writes them: in the key-value part of a real Parquet footer."""
+    root = tmp_path / "data"
+    root.mkdir()
+    manifest = write_balanced(root, train=[[5, 5]])
+    files = SplitFiles(root, manifest, "train")
+    schema = pq.read_schema(files.paths[0])
+    payload = pickle.dumps(Payload(marker))
+    keys = (b"dataset-toolkit.unischema.v1", b"dataset-toolkit.num_row_groups_per_file.v1")
+    planted = schema.with_metadata(dict.fromkeys(keys, payload))
+    pq.write_metadata(planted, files.paths[0].parent / name)
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=5), 0, 1)
+    with pytest.raises(DataError, match=rf"split=train has a {name}, which petastorm would unpickle; refused"):
+        list(read_with_petastorm(files, own))
+
+
+ATTACKS = [
+    b"PUT /global/0 HTTP/1.1\r\nContent-Length: -1\r\n\r\n%s",
+    b"PUT /global/0 HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n%s",
+    b"PUT /global/0 HTTP/1.1\r\nContent-Length: x\r\n\r\n%s",
+    b"HEAD / HTTP/1.1\r\n\r\n%s",
+    b"POST /global/0 HTTP/1.1\r\nContent-Length: 5\r\n\r\n%s",
+    b"%s\r\n\r\n",
+]
+
+
+def attack(port: int, request: bytes) -> bytes:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return client.recv(4096)
+    return b""
+
+
+def test_the_rendezvous_takes_nothing_but_addresses_and_goes_on(marker, capfd):
+    port = start_rendezvous("127.0.0.1", [("a", World(0, 2, 0, 1, 0, 2)), ("b", World(1, 2, 0, 1, 1, 2))])
+    for pattern in ATTACKS:
+        answer = attack(port, pattern % pickle.dumps(Payload(marker)))
+        assert b" 200 " not in answer, pattern
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/global/1", data=b"an address", method="PUT")
+    assert urllib.request.urlopen(request, timeout=10).status == 200
+    assert urllib.request.urlopen(f"http://127.0.0.1:{port}/global/1", timeout=10).read() == b"an address"
+
+
+def test_ranks_meet_in_spite_of_hostile_bytes(tmp_path, marker):
+    root = tmp_path / "data"
+    root.mkdir()
+    write_balanced(root, train=[[10] * 2])
+    config = parse_config(
+        {
+            "paths": {"work": str(tmp_path / "work")},
+            "model": {"name": "mlp"},
+            "train": {"num_ranks": 2, "epochs": 1, "run_name": "run"},
+        }
+    )
+    (tmp_path / "work/runs/run").mkdir(parents=True)
+
+    def meet(port: int) -> None:
+        for pattern in ATTACKS:
+            attack(port, pattern % pickle.dumps(Payload(marker)))
+
+    children = start_ranks(config, root, tmp_path / "logs", before_meeting=meet)
+    messages = finish_ranks(children)
+    assert all("result" in message for message in messages), messages

@@ -1,0 +1,43 @@
+"""gethostname, redirected in one shared library and nowhere else."""
+
+import _socket
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from farandole.errors import RankError
+from farandole.train import distributed
+from farandole.train.host_name import answer_gethostname
+
+PROGRAM = """
+import _socket, ctypes, socket
+from farandole.train.host_name import answer_gethostname
+before = socket.gethostname()
+redirected = answer_gethostname(ctypes.CDLL(_socket.__file__), "10.1.2.3")
+name = ctypes.create_string_buffer(256)
+ctypes.CDLL(None).gethostname(name, 256)
+print(redirected, socket.gethostname(), name.value.decode() == before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(_socket, "__file__"), reason="this Python has its sockets built in")
+def test_only_the_library_that_was_named_gets_the_answer() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1 10.1.2.3 True\n", "")
+
+
+def test_a_library_that_does_not_ask_is_told_nothing() -> None:
+    assert answer_gethostname(ctypes.CDLL("libm.so.6"), "10.1.2.3") == 0
+
+
+def test_a_horovod_that_does_not_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 0)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    world = distributed.World(0, 1, 0, 1, 0, 1)
+    with pytest.raises(RankError, match=r"mpi_lib.*\.so does not call gethostname; install horovod 0.28.1"):
+        distributed.join_world(
+            world, host="a", address="127.0.0.1", interface="lo", rendezvous=("127.0.0.1", 1), stall_seconds=1
+        )

@@ -1,0 +1,50 @@
+"""What the heartbeat tells of a rank."""
+
+import pytest
+
+from farandole.train import progress as module
+from farandole.train.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_phases_steps_and_how_long_they_usually_take(clock):
+    progress = Progress()
+    assert progress.state() == {
+        "step": -1, "epoch": 0, "phase": "starting", "seconds": 0.0, "usual_seconds": None, "reading": "",
+    }  # fmt: skip
+    for seconds in (1.0, 5.0, 2.0):
+        progress.enter("computing")
+        clock[0] += seconds
+        progress.finish_step(7, 1)
+    progress.enter("computing")
+    clock[0] += 4.0
+    state = progress.state()
+    assert (state["step"], state["epoch"], state["phase"]) == (7, 1, "computing")
+    assert (state["seconds"], state["usual_seconds"]) == (4.0, 2.0)
+
+
+def test_a_row_group_is_progress_and_is_named(clock):
+    progress = Progress()
+    progress.enter("reading")
+    clock[0] += 9.0
+    progress.read("a.parquet, row group 3")
+    clock[0] += 2.0
+    assert (progress.state()["seconds"], progress.state()["reading"]) == (2.0, "a.parquet, row group 3")
+    progress.read("")
+    assert (progress.state()["seconds"], progress.state()["reading"]) == (0.0, "")
+
+
+def test_a_step_that_has_reached_its_sum_waits_for_others():
+    progress = Progress()
+    progress.has_entered_sum = lambda: True
+    assert progress.state()["phase"] == "starting"
+    progress.enter("computing")
+    assert progress.state()["phase"] == "summing"
+    progress.finish_step(1, 0)
+    assert progress.state()["phase"] == "counting"
