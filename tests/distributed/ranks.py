@@ -32,9 +32,11 @@ def start_ranks(
         "stall_seconds": 60,
         **spec,
     }
-    logs.mkdir(parents=True, exist_ok=True)
+    temporary = logs / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
     children = [
-        Child("distributed.faulty_rank", {**common, "rank": rank}, logs / f"rank-{rank}.log", ENVIRONMENT)
+        Child("distributed.faulty_rank", {**common, "rank": rank}, logs / f"rank-{rank}.log", environment)
         for rank in range(len(seats))
     ]
     message = children[0].next_message(TIMEOUT_SECONDS)
@@ -61,7 +63,8 @@ def finish_ranks(children: list[Child]) -> list[dict[str, Any]]:
 
 
 def run_ranks(config: Config, data: Path, logs: Path, **spec: Any) -> list[dict[str, Any]]:
-    """Runs all ranks to the end and returns their results; a failure is the test's failure."""
+    """Runs all ranks to the end and returns their results; a failure, or a temporary file, is the test's failure."""
     messages = finish_ranks(start_ranks(config, data, logs, **spec))
     assert all("result" in message for message in messages), json.dumps(messages, indent=1)
+    assert list((logs / "tmp").iterdir()) == []
     return [message["result"] for message in messages]

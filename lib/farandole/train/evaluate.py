@@ -44,7 +44,7 @@ class Evaluator:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
             return tf.argmax(logits, axis=1), losses, tf.reduce_max(tf.nn.softmax(logits), axis=1)
 
-        self._forward = tf.function(forward, input_signature=[pixels, tf.TensorSpec([None], tf.int32)])
+        self._forward = tf.function(forward, input_signature=[pixels, tf.TensorSpec([None], tf.int32)], autograph=False)
 
     def run(self, files: SplitFiles, split: str, num_wrong: int = 0) -> tuple[Counts, list[Wrong]]:
         """Counts over the whole split, the same on every rank, and this rank's most confidently wrong rows.

@@ -36,13 +36,15 @@ class TrainStep:
         self._model = model
         self._train = train
         self._class_weights = tf.constant(class_weights, tf.float32)
-        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
         self._num_sums = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._num_steps = 0
+        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
         scalar = tf.TensorSpec([], tf.float32)
         labels = tf.TensorSpec([None], tf.int32)
         counted = tf.TensorSpec([None], tf.float32)
-        self._graph = tf.function(self._compute, input_signature=[pixels, labels, counted, scalar, scalar])
+        signature = [pixels, labels, counted, scalar, scalar]
+        # AutoGraph would leave files in the temporary directory of a rank that ends without a farewell, as they all do.
+        self._graph = tf.function(self._compute, input_signature=signature, autograph=False)
 
     def __call__(self, images: Any, labels: Any, *, batch_rows: int, learning_rate: float) -> StepResult:
         """Applies one step.
@@ -93,9 +95,13 @@ class TrainStep:
         if self._train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
-        if finite:  # the sums are the same on every rank, so all ranks take the same branch
+
+        def apply() -> bool:
             self.optimizer.learning_rate.assign(learning_rate)
             self.optimizer.apply(gradients, variables)
+            return True
+
+        tf.cond(finite, apply, lambda: False)  # the sums are the same on every rank, so all take the same branch
         return totals[0], totals[1], finite
 
 
