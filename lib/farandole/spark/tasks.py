@@ -51,12 +51,12 @@ def run_tasks(
     try:
         numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
         outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
-    except Py4JJavaError as error:
-        if "Python worker exited unexpectedly" not in str(error):
+    except Py4JJavaError as failure:
+        if "Python worker exited unexpectedly" not in str(failure):
             raise
         raise ResourceError(
             f"{description}: a Python worker was killed, perhaps for lack of memory; nothing was replaced, run it again"
-        ) from error
+        ) from failure
     finally:
         context.setJobDescription(None)
     for _, error in outcomes:
