@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from farandole.errors import FarandoleError
+from farandole.errors import FarandoleError, ResourceError
 
 Result = TypeVar("Result")
 
@@ -41,6 +42,7 @@ def run_tasks(
     Raises:
         FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it.
         OSError: a task found the disk full.
+        ResourceError: a Python worker was killed, as often as Spark tries a task (once in local mode).
     """
     if num_items == 0:
         return []
@@ -49,6 +51,12 @@ def run_tasks(
     try:
         numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
         outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
+    except Py4JJavaError as failure:
+        if "Python worker exited unexpectedly" not in str(failure):
+            raise
+        raise ResourceError(
+            f"{description}: a Python worker was killed, perhaps for lack of memory; nothing was replaced, run it again"
+        ) from failure
     finally:
         context.setJobDescription(None)
     for _, error in outcomes:
