@@ -391,7 +391,8 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
         rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
 
 
-@pytest.mark.parametrize("stage", ["move", "write"])
+@pytest.mark.usefixtures("on_executors")
+@pytest.mark.parametrize("stage", ["spill", "write_from_spill"])
 def test_a_worker_killed_in_mid_task_leaves_the_old_version_and_a_rerun_the_same_bytes(
     spark, tmp_path, monkeypatch, stage
 ):
@@ -412,6 +413,7 @@ def test_a_worker_killed_in_mid_task_leaves_the_old_version_and_a_rerun_the_same
     assert read_manifest(tmp_path / "balanced") == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["balanced", "clean"]
     again = rebalance(spark, config, clean, config_fingerprint="new")
+    monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_BYTES", 2**28)
     elsewhere = write_clean(tmp_path / "elsewhere", tables())
     config = config_for(tmp_path / "elsewhere", "oversample")
     assert hashes(rebalance(spark, config, elsewhere, config_fingerprint="new")) == hashes(again)
