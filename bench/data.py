@@ -1,6 +1,6 @@
 """The data engine beside Spark, Polars, DuckDB and a bare decode loop, on synthetic pictures: a Markdown table.
 
-    ./do bench data [--repetitions 5] [--rows 60000] [--photos 600]
+    ./do bench data [--repetitions 5] [--rows 60000] [--skewed] [--photos 600]
 
 Every run is a process of its own (bench/runs.py) that works on the same files, contenders take turns, and the table
 holds medians. CPU seconds and peak memory are those of the job in the whole process tree, after imports and after the
@@ -39,15 +39,16 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--rows", type=int, default=60_000, help="raw pictures of 32x32x3 bytes")
-    parser.add_argument("--photos", type=int, default=600, help="JPEG files of 500x375 pixels")
+    parser.add_argument("--skewed", action="store_true", help="classes by Zipf's law, one huge file and many tiny ones")
+    parser.add_argument("--photos", type=int, default=600, help="JPEG files of 500x375 pixels; 0: none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="farandole-bench-") as name:
         work = Path(name)
         print(f"writing {options.rows} pictures and {options.photos} photos", file=sys.stderr)
-        inputs.write_clean(work / "clean", options.rows)
+        inputs.write_clean(work / "clean", options.rows, skewed=options.skewed)
         inputs.write_photos(work / "photos", options.photos)
         rebalanced = take_turns(REBALANCE, work, options.repetitions)
-        decoded = take_turns(PREPROCESS, work, options.repetitions)
+        decoded = take_turns(PREPROCESS, work, options.repetitions) if options.photos else {}
     print_tables(rebalanced, decoded, options)
 
 
@@ -70,7 +71,8 @@ def median(runs: list[dict[str, float]], key: str) -> float:
 
 def print_tables(rebalanced: Figures, decoded: Figures, options: argparse.Namespace) -> None:
     megabytes = options.rows * inputs.ROW_BYTES / 1e6
-    print(f"\n{megabytes:.0f} MB in {options.rows} rows, shuffled into {inputs.NUM_FILES} files:\n")
+    kind = "skewed " if options.skewed else ""
+    print(f"\n{megabytes:.0f} MB in {options.rows} {kind}rows, shuffled into {inputs.NUM_FILES} files:\n")
     print("| rebalance | how | MB per core-second | CPU s | wall s | peak memory MB | farandole is |")
     print("|---|---|---|---|---|---|---|")
     for name, runs in rebalanced.items():
@@ -79,6 +81,16 @@ def print_tables(rebalanced: Figures, decoded: Figures, options: argparse.Namesp
         print(
             f"| {name} | {REBALANCE[name]} | {figures} | {cpu / median(rebalanced['farandole'], 'cpu_seconds'):.2f}x |"
         )
+    if decoded:
+        print_decoded(decoded, options)
+    packages = ("pyspark", "pyarrow", "polars", "duckdb", "pillow")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    command = " ".join(["./do bench data", *sys.argv[1:]])
+    print(f"\n`{command}`: medians of n = {options.repetitions}, taking turns, local[2];", end=" ")
+    print(f"Python {platform.python_version()}, {versions}.")
+
+
+def print_decoded(decoded: Figures, options: argparse.Namespace) -> None:
     print(f"\n{options.photos} JPEG photos of {inputs.PHOTO_SIZE[0]}x{inputs.PHOTO_SIZE[1]} to 224x224:\n")
     print("| decode | how | images per core-second | farandole is |")
     print("|---|---|---|---|")
@@ -86,13 +98,6 @@ def print_tables(rebalanced: Figures, decoded: Figures, options: argparse.Namesp
         cpu = median(runs, "cpu_seconds")
         ratio = cpu / median(decoded["farandole-decode"], "cpu_seconds")
         print(f"| {name} | {PREPROCESS[name]} | {options.photos / cpu:.0f} | {ratio:.2f}x |")
-    packages = ("pyspark", "pyarrow", "polars", "duckdb", "pillow")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(
-        f"\n`{' '.join(['./do bench data', *sys.argv[1:]])}`: medians of n = {options.repetitions}, taking turns, ",
-        end="",
-    )
-    print(f"local[2]; Python {platform.python_version()}, {versions}.")
 
 
 if __name__ == "__main__":

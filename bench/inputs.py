@@ -1,5 +1,6 @@
 """Synthetic inputs: raw pictures as preprocess leaves them, and JPEG photos."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,15 @@ _CLASS_NAMES = [f"class-{label}" for label in range(10)]
 _ROWS_PER_FILE, _ROWS_PER_ROW_GROUP = 2048, 256
 
 
-def write_clean(root: Path, num_rows: int) -> None:
-    """Writes root/ like preprocess: noise, which no codec makes smaller; 1 row in 12 each goes to val and test."""
+def write_clean(root: Path, num_rows: int, *, skewed: bool = False) -> None:
+    """Writes root/ like preprocess: noise, which no codec makes smaller; 1 row in 12 each goes to val and test.
+
+    Args:
+        root: the new data set.
+        num_rows: of all splits together.
+        skewed: classes by Zipf's law, the rarest a tenth of the commonest; one file holds four fifths of a split,
+            and files of 50 rows the rest.
+    """
     rng = np.random.default_rng(0)
     held_out = num_rows // 12
     sizes = dict(zip(SPLITS, (num_rows - 2 * held_out, held_out, held_out), strict=True))
@@ -30,7 +38,7 @@ def write_clean(root: Path, num_rows: int) -> None:
         parent_fingerprint="bench",
         image=ImageEntry(height=SIDE, width=SIDE, channels=3, encoding="raw"),
         class_names=_CLASS_NAMES,
-        splits={split: _write_split(root, split, rows, rng) for split, rows in sizes.items()},
+        splits={split: _write_split(root, split, rows, rng, skewed) for split, rows in sizes.items()},
         stats=Stats(mean=[127.5] * 3, std=[73.9] * 3),
         quarantine={},
         input_rows=num_rows,
@@ -39,14 +47,17 @@ def write_clean(root: Path, num_rows: int) -> None:
     (root / FILE_NAME).write_text(manifest.to_json())
 
 
-def _write_split(root: Path, split: str, num_rows: int, rng: np.random.Generator) -> SplitEntry:
-    labels = rng.integers(0, len(_CLASS_NAMES), num_rows).astype(np.int32)
+def _write_split(root: Path, split: str, num_rows: int, rng: np.random.Generator, skewed: bool) -> SplitEntry:
+    shares = 1 / np.arange(1, len(_CLASS_NAMES) + 1) if skewed else np.ones(len(_CLASS_NAMES))
+    labels = rng.choice(len(_CLASS_NAMES), num_rows, p=shares / shares.sum()).astype(np.int32)
     ids = pa.array([f"{split}/{number:08d}.png" for number in range(num_rows)])
+    most = num_rows * 4 // 5
+    bounds = [0, *range(most, num_rows, 50)] if skewed else list(range(0, num_rows, _ROWS_PER_FILE))
     files = []
-    for first in range(0, num_rows, _ROWS_PER_FILE):
-        rows = slice(first, min(first + _ROWS_PER_FILE, num_rows))
-        table = _rows(ids[rows.start : rows.stop], labels[rows], rng)
-        groups = [table.slice(start, _ROWS_PER_ROW_GROUP) for start in range(0, table.num_rows, _ROWS_PER_ROW_GROUP)]
+    for first, stop in itertools.pairwise([*bounds, num_rows]):
+        # Row group by row group, so that a huge file costs no more memory than a small one.
+        starts = range(first, stop, _ROWS_PER_ROW_GROUP)
+        groups = (_rows(ids, labels, slice(at, min(at + _ROWS_PER_ROW_GROUP, stop)), rng) for at in starts)
         files.append(write_file(root, f"data/split={split}/part-{len(files):05d}.parquet", CLEAN, groups))
     counts = np.bincount(labels, minlength=len(_CLASS_NAMES)).tolist()
     return SplitEntry(
@@ -57,7 +68,8 @@ def _write_split(root: Path, split: str, num_rows: int, rng: np.random.Generator
     )
 
 
-def _rows(ids: pa.Array, labels: np.ndarray, rng: np.random.Generator) -> pa.Table:
+def _rows(ids: pa.Array, labels: np.ndarray, rows: slice, rng: np.random.Generator) -> pa.Table:
+    ids, labels = ids[rows.start : rows.stop], labels[rows]
     offsets = np.arange(len(labels) + 1, dtype=np.int32) * ROW_BYTES
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rng.bytes(len(labels) * ROW_BYTES))]
     images = pa.Array.from_buffers(pa.binary(), len(labels), buffers)
