@@ -192,7 +192,7 @@ def _call_jvm(call: Callable[[], object]) -> None:
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(timeout=5)
+    thread.join(timeout=20)
 
 
 def _log4j() -> Any:
