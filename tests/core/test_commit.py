@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from farandole.core import commit
 from farandole.core.commit import check_free, exclusive, new_directory, write_text
 from farandole.errors import ConflictError, DataError, ResourceError
+from farandole.log import error_line
 
 
 def publish(target, text):
@@ -55,12 +57,17 @@ def test_a_full_disk_is_a_resource_error(tmp_path):
     message = (
         r"disk full while writing .*clean: 300 bytes were written and more are needed, \d+ bytes are free; make room"
     )
-    for code in (errno.ENOSPC, errno.EDQUOT):
-        with pytest.raises(ResourceError, match=message), new_directory(tmp_path / "clean") as directory:
+
+    def fail(code):
+        with new_directory(tmp_path / "clean") as directory:
             (directory / "data").write_bytes(bytes(300))
             raise OSError(code, os.strerror(code))
-    with pytest.raises(PermissionError), new_directory(tmp_path / "clean"):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for code in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(ResourceError, match=message):
+            fail(code)
+    with pytest.raises(PermissionError):
+        fail(errno.EACCES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,19 +180,47 @@ def test_everything_is_on_disk_before_it_is_published(tmp_path, monkeypatch):
     assert tmp_path.stat().st_ino in synced  # the exchange itself, afterwards
 
 
-def test_what_a_killed_writer_left_goes_away(tmp_path):
+def test_two_writers_of_one_directory(tmp_path):
+    """While the first lives, the second is refused; when it was killed, the next one clears up what it left."""
     program = (
-        "import os, signal, sys; from pathlib import Path; from farandole.core.commit import new_directory\n"
-        "with new_directory(Path(sys.argv[1])) as d:\n"
-        "    (d / 'data').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import sys; from pathlib import Path; from farandole.core.commit import new_directory\n"
+        "with new_directory(Path(sys.argv[1])) as directory:\n"
+        "    (directory / 'data').write_text('half'); print('writing', flush=True); sys.stdin.read()\n"
     )
     target = tmp_path / "clean"
     publish(target, "old")
-    assert subprocess.run([sys.executable, "-c", program, str(target)], check=False).returncode == -9
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program, str(target)], **pipes) as first:
+        assert first.stdout.readline() == b"writing\n"
+        with pytest.raises(ConflictError, match=rf"another process is writing {target}; wait for it, or set") as caught:
+            publish(target, "second")
+        assert error_line(caught.value).startswith("error[1]: another process is writing")
+        first.kill()
     assert len(list(tmp_path.glob(".clean.tmp-*"))) == 1
     assert (target / "data").read_text() == "old"
     publish(target, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+def test_of_many_writers_at_once_one_is_in_and_all_others_are_told(tmp_path):
+    inside, most, conflicts = [], [], []
+
+    def write(number):
+        for _ in range(50):
+            try:
+                with exclusive(tmp_path / "clean"):
+                    inside.append(number)
+                    most.append(len(inside))
+                    (tmp_path / f"{number}").touch()
+                    inside.remove(number)
+            except ConflictError:
+                conflicts.append(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert max(most) == 1
+    assert len(most) + len(conflicts) == 400
+    assert not (tmp_path / ".clean.lock").exists()
 
 
 def test_write_text_replaces_whole_files(tmp_path):

@@ -1,9 +1,9 @@
 """Writers of a small data set that die on command: python commit_writer.py TARGET.
 
-Version 0 is committed at once. Then each line on stdin is a number N: a child is forked that commits version after version and kills itself with SIGKILL at
-its N-th step, a step being a line of farandole/core or a call that Python audits, such as open, rename and mkdir.
-Importing once and forking often makes a kill cost milliseconds. On stdout: "committed VERSION", "killed at WHAT",
-and "ended" when the child is gone.
+Version 0 is committed at once. Then each line on stdin is a number N: a child is forked that commits version after
+version and kills itself with SIGKILL at its N-th step, a step being a line of farandole/core or a call that Python
+audits, such as open, rename and mkdir. Importing once and forking often makes a kill cost milliseconds.
+On stdout: "committed VERSION", "killed at WHAT", and "ended" when the child is gone.
 """
 
 import os

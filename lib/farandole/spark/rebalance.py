@@ -47,11 +47,12 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
         DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
             occurs twice, or two rows share a 64-bit key.
         ConflictError: another process is writing config.work/balanced.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full; where it is before the start, nothing is written at all.
     """
     before = clean.splits["train"].class_counts
     balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
     plan = plan_rebalance(clean, balance, config)
+    commit.check_free(config.work / "balanced", _needed_bytes(plan))
     with commit.new_directory(config.work / "balanced") as directory:
         spill = directory / ".spill"
         spill.mkdir()
@@ -76,6 +77,11 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
         manifest = Manifest(**clean.model_dump() | changed)
         commit.write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
+
+
+def _needed_bytes(plan: RebalancePlan) -> int:
+    """On disk at a time: every image in a spill file, and in its output file."""
+    return 2 * int(plan.targets.sum()) * plan.row_bytes
 
 
 def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:
