@@ -80,10 +80,11 @@ def errors_in_one_line(description: str) -> Iterator[None]:
                 f"{description}: a disk that Spark writes to is full; make room in spark.local.dir and paths.work"
             ) from error
         if "Python worker exited unexpectedly" in said:
-            tries = re.search(r"failed ([2-9]|\d\d+) times", said)
+            found = re.search(r"failed ([2-9]|\d\d+) times", said)
+            tries = f" in {found[1]} tries" if found else ""
             raise FarandoleError(
-                f"{description}: a Python worker died{f' in {tries[1]} tries' if tries else ''}: it was killed, most likely "
-                f"for want of memory, or it crashed; run again with fewer slots, such as --master local[1], or more memory"
+                f"{description}: a Python worker died{tries}: it was killed, most likely for want of memory, or it "
+                f"crashed; run again with fewer slots, such as --master local[1], or more memory"
             ) from error
         raise FarandoleError(f"{description}: {gist(said)}") from error
 
