@@ -1,7 +1,5 @@
 """rebalance on real files: exact counts, equal files, the same bytes every time, and nothing lost."""
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from farandole.core.manifest import ImageEntry, Manifest, SplitEntry, Stats, rea
 from farandole.core.parquet import write_file
 from farandole.core.rebalance_plan import plan_rebalance
 from farandole.core.schema import CLEAN, SPLITS
-from farandole.errors import DataError, ResourceError
+from farandole.errors import DataError
 from farandole.spark import move
 from farandole.spark.rebalance import rebalance
 from farandole.spark.tasks import run_tasks
@@ -389,31 +387,3 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
         DataError, match=r"balanced split train has id_checksum \w+, the rows sent to it \w+: rows were lost"
     ):
         rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
-
-
-@pytest.mark.usefixtures("on_executors")
-@pytest.mark.parametrize("stage", ["spill", "write_from_spill"])
-def test_a_worker_killed_in_mid_task_leaves_the_old_version_and_a_rerun_the_same_bytes(
-    spark, tmp_path, monkeypatch, stage
-):
-    """In local mode Spark tries a task once; the death must not look like data, nor change what a rerun writes."""
-    clean = write_clean(tmp_path, tables())
-    old = rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="old")
-    task = getattr(move, stage)
-
-    def killed_after_writing(*arguments):
-        task(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    config = config_for(tmp_path, "oversample")
-    with monkeypatch.context() as patch:
-        patch.setattr(f"farandole.spark.rebalance.{stage}", killed_after_writing)
-        with pytest.raises(ResourceError, match=r"rebalance: (sort rows|write files).*: a Python worker was killed"):
-            rebalance(spark, config, clean, config_fingerprint="new")
-    assert read_manifest(tmp_path / "balanced") == old
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["balanced", "clean"]
-    again = rebalance(spark, config, clean, config_fingerprint="new")
-    monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_BYTES", 2**28)
-    elsewhere = write_clean(tmp_path / "elsewhere", tables())
-    config = config_for(tmp_path / "elsewhere", "oversample")
-    assert hashes(rebalance(spark, config, elsewhere, config_fingerprint="new")) == hashes(again)

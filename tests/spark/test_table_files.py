@@ -1,6 +1,7 @@
 """What is refused of a table before and while it is read, without Spark; every message names the file or the column."""
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,11 @@ def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds 1 Parquet files, but no rows"):
         records.list_source(config_for(tmp_path))
     (tmp_path / "link.parquet").symlink_to("x.parquet")
-    with pytest.raises(DataError, match=r"'link.parquet' in data.path is a symbolic link or has an unsafe name"):
+    with pytest.raises(DataError, match=r"'link.parquet' in data.path is a link or no file, or has an unsafe name"):
+        records.list_source(config_for(tmp_path))
+    (tmp_path / "link.parquet").unlink()
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(DataError, match=r"'pipe.parquet' in data.path is a link or no file"):
         records.list_source(config_for(tmp_path))
 
 

@@ -1,10 +1,23 @@
-"""Tasks: how many there are, in which order their results come, and what they leave in a worker."""
+"""Tasks: how many there are, in which order their results come, how they fail, and what they leave in a worker."""
 
+import os
+import signal
 import sys
 import zipfile
 import zipimport
 
-from farandole.spark.tasks import MAX_TASK_BYTES, MIN_TASK_BYTES, _forget_archives, plan_num_tasks, run_tasks
+import pytest
+from pyspark.errors import PySparkException
+
+from farandole.errors import FarandoleError, ResourceError
+from farandole.spark.tasks import (
+    MAX_TASK_BYTES,
+    MIN_TASK_BYTES,
+    _forget_archives,
+    errors_in_one_line,
+    plan_num_tasks,
+    run_tasks,
+)
 
 
 def test_small_data_take_few_tasks_and_large_data_many():
@@ -35,3 +48,30 @@ def test_archives_are_forgotten_and_can_still_be_imported_from(tmp_path, monkeyp
     import farandole_two
 
     assert (farandole_one.number, farandole_two.number) == (1, 2)
+
+
+def killed_at_two(number: int) -> int:
+    """A task whose worker is killed, as the kernel does when memory runs out."""
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_and_a_foreign_error_are_told_in_one_line(spark):
+    with pytest.raises(FarandoleError, match=r"^write: a Python worker died: it was killed, .*local\[1\], or m"):
+        run_tasks(spark, "write", 3, killed_at_two)
+    with pytest.raises(FarandoleError, match=r"^write: ZeroDivisionError: integer division or modulo by zero$"):
+        run_tasks(spark, "write", 2, lambda number: 1 // number)
+    assert run_tasks(spark, "write", 2, killed_at_two) == [0, 1]
+
+
+def test_what_spark_says_in_pages_becomes_one_line():
+    cause = PySparkException("Job aborted ...\njava.io.IOException: No space left on device\n\tat java.base/...")
+    with (
+        pytest.raises(ResourceError, match=r"^sort: a disk that Spark writes to is full; make room in spark.local.dir"),
+        errors_in_one_line("sort"),
+    ):
+        raise cause
+    cause = PySparkException("Task 3 in stage 1.0 failed 4 times, ...: Python worker exited unexpectedly (crashed)")
+    with pytest.raises(FarandoleError, match=r"^sort: a Python worker died in 4 tries: it"), errors_in_one_line("sort"):
+        raise cause

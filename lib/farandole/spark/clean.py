@@ -34,7 +34,7 @@ from farandole.spark.fit_fills import fit_fills
 from farandole.spark.records import Source, prepare
 from farandole.spark.reuse import LISTING_NAME, plan_reuse
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
-from farandole.spark.tasks import run_tasks, spark_path
+from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
 TASKS_PER_SLOT, MAX_PARTS_PER_TASK = 4, 16
 
@@ -61,7 +61,7 @@ def preprocess(
         ConflictError: another process is writing the same directory.
         ResourceError: the disk is full.
     """
-    with new_directory(config.work / "clean") as directory:
+    with new_directory(config.work / "clean") as directory, errors_in_one_line("preprocess"):
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)

@@ -62,11 +62,12 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
         DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
             occurs twice, or two rows share a 64-bit key.
         ConflictError: another process is writing config.work/balanced.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full; where it is before the start, nothing is written at all.
     """
     before = clean.splits["train"].class_counts
     balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
     plan = plan_rebalance(clean, balance, config)
+    commit.check_free(config.work / "balanced", _needed_bytes(plan))
     with commit.new_directory(config.work / "balanced") as directory:
         cuts = _find_cuts_or_damage(spark, plan)
         through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
@@ -111,6 +112,12 @@ def _through_spill(
     written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task, num_tasks=num_tasks)
     shutil.rmtree(spilled)
     return moved, written
+
+
+def _needed_bytes(plan: RebalancePlan) -> int:
+    """On disk at a time: every image in its output file, and in a spill file where there are any."""
+    copies = 1 if plan.num_bytes <= MAX_DRIVER_BYTES else 2
+    return copies * int(plan.targets.sum()) * plan.row_bytes
 
 
 def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from stat import S_ISREG
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -138,10 +139,14 @@ def _paths(config: Config) -> list[str]:
         raise ConfigError(f"data.path {str(given)!r} does not exist; give the folder that holds the Parquet files")
     if given.is_file():
         return [given.name]
-    paths = [path for path, _ in walk(given) if not any(name.startswith(("_", ".")) for name in path.split("/"))]
-    strange = [path for path in paths if not path.isprintable() or (given / path).is_symlink()]
+    found = [pair for pair in walk(given) if not any(name.startswith(("_", ".")) for name in pair[0].split("/"))]
+    paths = [path for path, _ in found]
+    # A named pipe would be waited for; a file that has vanished is told by read_footer.
+    strange = [path for path, status in found if not path.isprintable() or (status and not S_ISREG(status.st_mode))]
     if strange:
-        raise DataError(f"{strange[0]!r} in data.path is a symbolic link or has an unsafe name; replace or rename it")
+        raise DataError(
+            f"{strange[0]!r} in data.path is a link or no file, or has an unsafe name; replace or rename it"
+        )
     if not paths:
         raise DataError(f"data.path {str(given)!r} holds no Parquet files")
     return sorted(paths)

@@ -1,17 +1,20 @@
 """Spark schedules, Arrow moves: a stage is a function of a task number, and what comes back are counts, never rows."""
 
-import errno
 import re
 import sys
 import zipimport
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from farandole.core.commit import is_disk_full
 from farandole.errors import FarandoleError, ResourceError
+from farandole.log import gist
 
 Result = TypeVar("Result")
 
@@ -40,9 +43,9 @@ def run_tasks(
     `description` is what the Spark UI and the progress bar show.
 
     Raises:
-        FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it.
+        FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it. Or
+            Spark gave a task up; see `errors_in_one_line`.
         OSError: a task found the disk full.
-        ResourceError: a Python worker was killed, as often as Spark tries a task (once in local mode).
     """
     if num_items == 0:
         return []
@@ -50,19 +53,40 @@ def run_tasks(
     context.setJobDescription(description)
     try:
         numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
-        outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
-    except Py4JJavaError as failure:
-        if "Python worker exited unexpectedly" not in str(failure):
-            raise
-        raise ResourceError(
-            f"{description}: a Python worker was killed, perhaps for lack of memory; nothing was replaced, run it again"
-        ) from failure
+        with errors_in_one_line(description):
+            outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
     finally:
         context.setJobDescription(None)
     for _, error in outcomes:
         if error is not None:
             raise error
     return [result for result, _ in outcomes]
+
+
+@contextmanager
+def errors_in_one_line(description: str) -> Iterator[None]:
+    """Says of Spark's own failures, which come as pages of Java, in one line what was going on and what happened.
+
+    Raises:
+        ResourceError: a disk that Spark itself writes to is full.
+        FarandoleError: Spark gave a task up, after as many tries as spark.task.maxFailures allows: one in local mode.
+    """
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        said = str(error)
+        if "No space left on device" in said:
+            raise ResourceError(
+                f"{description}: a disk that Spark writes to is full; make room in spark.local.dir and paths.work"
+            ) from error
+        if "Python worker exited unexpectedly" in said:
+            found = re.search(r"failed ([2-9]|\d\d+) times", said)
+            tries = f" in {found[1]} tries" if found else ""
+            raise FarandoleError(
+                f"{description}: a Python worker died{tries}: it was killed, most likely for want of memory, or it "
+                f"crashed; run again with fewer slots, such as --master local[1], or more memory"
+            ) from error
+        raise FarandoleError(f"{description}: {gist(said)}") from error
 
 
 def _outcome(task: Callable[[int], Result], number: int) -> tuple[Result | None, Exception | None]:
@@ -72,7 +96,7 @@ def _outcome(task: Callable[[int], Result], number: int) -> tuple[Result | None,
     except FarandoleError as error:
         return None, error
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_disk_full(error):
             raise
         return None, error
     finally:
