@@ -51,7 +51,9 @@ def config_for(tmp_path: Path, *, missing: dict[str, Any] | None = None, **data:
 def run(spark: SparkSession, config: Config) -> Manifest:
     listing = records.list_source(config)
     parent = records.source_fingerprint(config, listing)
-    own = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))  # what is taken over depends on it
+    own = fingerprint(
+        config.model_dump(include={"data", "image", "missing", "split"})
+    )  # what is taken over depends on it
     return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
 
 

@@ -22,7 +22,7 @@ from farandole.errors import DataError
 
 LISTING_NAME = "listing.parquet"
 """In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
-_KEYS = ("image_id", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
+_KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
 
 
