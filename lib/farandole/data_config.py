@@ -31,9 +31,9 @@ class Data(Section):
     """Of a table: integers or strings, each once. Empty: the file's path below data.path, "#", the row in the file;
     with a label table the path of the image's file."""
     split_column: str = ""
-    """Of a table: train, val, test, or null for rows that are not split yet. Empty: none is."""
+    """Of a table or label table: train, val, test, or null for rows that are not split yet. Empty: none is."""
     keep_columns: list[str] = []
-    """Of a table: further columns that go with each image into clean/ and balanced/."""
+    """Of a table or label table: further columns that go with each image into clean/ and balanced/."""
     pixel_shape: list[int] = []
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
 
@@ -83,7 +83,7 @@ class ColumnPolicy(Section):
 
 class Missing(Section):
     label: str = "drop"
-    """Rows of a table without a label. drop: they go to quarantine. Else the class that they are given."""
+    """Rows of a table or label table without a label. drop: to quarantine. Else the class that they are given."""
     pixels: Literal["drop", "fill", "interpolate"] = "drop"
     """NaN in pixel lists. drop: the image goes to quarantine. fill: by pixel_value, or the mean of the image's channel.
     interpolate: linear along rows, then along columns for rows that had no pixel left."""
