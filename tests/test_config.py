@@ -32,6 +32,7 @@ def test_shipped_configs_are_valid(path):
         ("augment.translate_pixels=8", r"must be below the shorter side of the images, 8; received 8"),
         ("paths.work=''", r"paths.work: String should have at least 1 character; received ''"),
         ("data.source=table", r"data.path is empty but data.source is 'table'"),
+        ("data.label_table=a.csv", r"stands beside a folder of images, but data.source is 'digits'; received 'a.csv'"),
         ("data.pixel_shape=[4]", r"data.pixel_shape = \[4\]; expected \[height, width\] or"),
         ("data.keep_columns=['a']", r"are for tables, but data.source is 'digits'; received \['a'\]"),
         ("missing.columns.a.polcy='drop'", r"unknown key 'missing.columns.a.polcy'; did you mean .*a.policy\?"),

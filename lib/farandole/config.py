@@ -101,7 +101,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _columns_of_a_table(self) -> "Config":
-        if self.data.source != "table" and (self.data.keep_columns or self.missing.columns):
+        has_table = self.data.source == "table" or self.data.label_table
+        if not has_table and (self.data.keep_columns or self.missing.columns):
             raise ValueError(
                 f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
                 f"received {[*self.data.keep_columns, *self.missing.columns]}"

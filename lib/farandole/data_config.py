@@ -19,16 +19,21 @@ class Data(Section):
     table: Parquet files in data.path, in folders like date=2026-01-31/ or not."""
     path: str = ""
     """The folder that holds the images, or the table."""
+    label_table: str = ""
+    """Of a folder: a CSV file with a header, or JSON with an object per line; absolute, or relative to data.path.
+    Labels and splits then come from its columns, whatever the folders are called."""
     image_column: str = "image"
-    """Of a table: encoded images as binary, or pixels as a list of numbers. A folder's KEY=VALUE is a column, too."""
+    """Of a table: encoded images as binary, or pixels as a list of numbers. A folder's KEY=VALUE is a column, too.
+    Of a label table: the path of the image's file, relative to data.path."""
     label_column: str = "label"
     """Of a table: integers, or strings."""
     id_column: str = ""
-    """Of a table: integers or strings, each once. Empty: the file's path below data.path, "#", the row in the file."""
+    """Of a table: integers or strings, each once. Empty: the file's path below data.path, "#", the row in the file;
+    with a label table the path of the image's file."""
     split_column: str = ""
-    """Of a table: train, val, test, or null for rows that are not split yet. Empty: none is."""
+    """Of a table or label table: train, val, test, or null for rows that are not split yet. Empty: none is."""
     keep_columns: list[str] = []
-    """Of a table: further columns that go with each image into clean/ and balanced/."""
+    """Of a table or label table: further columns that go with each image into clean/ and balanced/."""
     pixel_shape: list[int] = []
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
 
@@ -38,6 +43,13 @@ class Data(Section):
             raise ValueError(
                 f"data.path is empty but data.source is {self.source!r}; give the folder: --set data.path=DIR"
             )
+        if self.label_table and self.source != "folder":
+            raise ValueError(
+                f"data.label_table stands beside a folder of images, but data.source is {self.source!r}; "
+                f"received {self.label_table!r}"
+            )
+        if self.label_table and not self.label_table.endswith((".csv", ".json", ".jsonl")):
+            raise ValueError(f"data.label_table = {self.label_table!r}; expected a .csv, .json or .jsonl file")
         if self.pixel_shape and (len(self.pixel_shape) not in (2, 3) or min(self.pixel_shape) < 1):
             raise ValueError(
                 f"data.pixel_shape = {self.pixel_shape}; expected [height, width] or [height, width, channels]"
@@ -71,7 +83,7 @@ class ColumnPolicy(Section):
 
 class Missing(Section):
     label: str = "drop"
-    """Rows of a table without a label. drop: they go to quarantine. Else the class that they are given."""
+    """Rows of a table or label table without a label. drop: to quarantine. Else the class that they are given."""
     pixels: Literal["drop", "fill", "interpolate"] = "drop"
     """NaN in pixel lists. drop: the image goes to quarantine. fill: by pixel_value, or the mean of the image's channel.
     interpolate: linear along rows, then along columns for rows that had no pixel left."""

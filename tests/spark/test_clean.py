@@ -20,7 +20,7 @@ from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.manifest import Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
-from farandole.spark import clean, decode_parts, duplicates, ingest, records
+from farandole.spark import clean, decode_parts, ingest, records
 
 SIDE = 8
 
@@ -240,31 +240,6 @@ def test_given_splits_are_kept_and_test_wins_over_val_over_train(spark: SparkSes
     assert {split: entry.num_rows for split, entry in manifest.splits.items()} == {"train": 18, "val": 6, "test": 8}
     for split, prefix in (("train", "train/"), ("val", "valid/"), ("test", "test/")):
         assert all(row.startswith(prefix) for row in rows_of(config, f"data/split={split}")["image_id"].to_pylist())
-
-
-def test_find_dropped_on_literal_rows() -> None:
-    train, val, test, none = 0, 1, 2, -1
-    rows = [
-        (0, "a", "a", train, 5, b"same"),
-        (0, "b", "b", none, 5, b"same"),
-        (1, "c", "c", val, 5, b"same"),
-        (1, "d", "d", train, 5, b"alone"),
-        (1, "e", "e", none, 1, b"odd"),
-        (2, "f", "f", test, 2, b"odd"),
-        (2, "g", "g", test, 1, b"odd"),
-        (3, "j", "j", none, 5, b"pair"),
-        (3, "i", "i", train, 5, b"pair"),
-    ]
-    names = ("part", "image_id", "source", "split", "label", "digest")
-    dropped = duplicates.find_dropped(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
-    assert [tuple(row.values()) for row in dropped.to_pylist()] == [
-        (0, "a", "a", "c", [5]),
-        (0, "b", "b", "c", [5]),
-        (1, "e", "e", "f", [1, 2]),
-        (2, "f", "f", "f", [1, 2]),
-        (2, "g", "g", "f", [1, 2]),
-        (3, "j", "j", "i", [5]),
-    ]
 
 
 def test_digits_need_no_files_and_jpeg_is_stored_on_request(spark: SparkSession, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ def test_digits_are_listed_and_loaded() -> None:
             "num_bytes": 64,
             "modified_ns": 0,
             "reason": None,
+            "detail": None,
         }
     ]
     pixels = ingest.open_source(config)("digits/0000")

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
+from farandole import __version__
 from farandole.config import Config, parse_config
-from farandole.spark import clean, records, table_files
+from farandole.spark import clean, decode_parts, records, reuse, table_files
 
 SIDE = 4
 
@@ -39,11 +40,25 @@ def run(spark: SparkSession, config: Config, capfd: pytest.CaptureFixture[str], 
 
 def hashes_of(config: Config) -> dict[str, str]:
     root = config.work / "clean"
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    return {str(path.relative_to(root)): hash_of(path) for path in root.rglob("*") if path.is_file()}
+
+
+def hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stage(
+    spark: SparkSession, config: Config, staging: Path, settings: str = "c", version: str = f"farandole {__version__}"
+) -> tuple[int, dict[str, str]]:
+    """How many pictures a run would take over, and its staged parts, which all that it writes follows from."""
+    staging.mkdir()
+    source = records.prepare(spark, config, records.list_source(config), staging)
+    old = reuse.plan_reuse(
+        config, staging / reuse.LISTING_NAME, staging, config_fingerprint=settings * 64, version=version
+    )
+    num_reused = sum(decode_parts.stage_part(config, source, old, staging, part) for part in range(source.num_parts))
+    paths = [path for folder in ("parts", "rejected") for path in (staging / folder).iterdir()]
+    return num_reused, {f"{path.parent.name}/{path.name}": hash_of(path) for path in paths}
 
 
 def bmp(path: Path, seed: int) -> None:
@@ -80,9 +95,10 @@ def test_a_folder_that_grows_shrinks_and_changes(
     damaged = sorted((config.work / "clean/data").rglob("part-*.parquet"))[0]
     num_rows = pq.ParquetFile(damaged).metadata.num_rows
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    assert run(spark, config, capfd) == f"preprocess: reused {37 - num_rows} of 38 pictures"
-    assert hashes_of(config) == hashes_of(whole)
-    assert run(spark, config, capfd, settings="d") == ""
+    num_reused, staged = stage(spark, config, tmp_path / "damaged")
+    assert num_reused == 37 - num_rows
+    assert stage(spark, config, tmp_path / "other", settings="d") == (0, staged)
+    assert stage(spark, config, tmp_path / "older", version="farandole 0") == (0, staged)
 
 
 def test_a_table_that_gets_a_partition_and_another_file(
@@ -110,7 +126,6 @@ def test_a_table_that_gets_a_partition_and_another_file(
     assert run(spark, config, capfd) == ""
     put(1, list(range(100, 113)))
     put(3, list(range(300, 306)), seed=1000)  # the same ids, other pictures, beside files that stay
-    assert run(spark, config, capfd) == "preprocess: reused 12 of 31 pictures"
-    whole = config_for(tmp_path, "whole", **data)
-    run(spark, whole, capfd)
-    assert hashes_of(config) == hashes_of(whole)
+    num_reused, staged = stage(spark, config, tmp_path / "new")
+    assert num_reused == 12
+    assert stage(spark, config, tmp_path / "full", settings="d") == (0, staged)

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
 from farandole.config import Config, parse_config
+from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Fill, Manifest
 from farandole.errors import ConfigError, DataError
 from farandole.spark import clean, fit_fills, records, table_files, table_rows
@@ -50,7 +51,10 @@ def config_for(tmp_path: Path, *, missing: dict[str, Any] | None = None, **data:
 def run(spark: SparkSession, config: Config) -> Manifest:
     listing = records.list_source(config)
     parent = records.source_fingerprint(config, listing)
-    return clean.preprocess(spark, config, listing, config_fingerprint="c" * 64, parent_fingerprint=parent)
+    own = fingerprint(
+        config.model_dump(include={"data", "image", "missing", "split"})
+    )  # what is taken over depends on it
+    return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
 
 
 def rows_of(config: Config, folder: str) -> list[dict[str, Any]]:

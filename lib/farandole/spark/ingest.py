@@ -5,6 +5,7 @@ Every file under data.path is a record, hidden ones too: what is no image ends i
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -27,9 +28,10 @@ LISTING = pa.schema(
         pa.field("num_bytes", pa.int64(), nullable=False),
         pa.field("modified_ns", pa.int64(), nullable=False),  # time of change; no part of the fingerprint
         pa.field("reason", pa.string()),  # why it is rejected already, else null
+        pa.field("detail", pa.string()),  # what was found, for a person
     ]
 )
-"""Columns of a listing, one row per input record, sorted by image_id."""
+"""Columns of a listing, one row per input record, sorted by image_id. A label table adds side columns."""
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What a split may be called, in any case."""
@@ -56,12 +58,12 @@ def list_records(config: Config) -> pa.Table:
 
 
 def listing_fingerprint(listing: pa.Table) -> str:
-    """SHA-256, as 64 hex digits, of the ids, sizes, splits, classes and early rejections of a listing."""
-    digest = hashlib.sha256()
-    for name in ("image_id", "split", "class_name", "reason"):
-        # Neither NUL nor "/" can be in a file name, so the text has one reading.
-        digest.update("\0".join(listing[name].fill_null("/").to_pylist()).encode() + b"\0\0")
-    digest.update(listing["num_bytes"].to_numpy().astype("<i8").tobytes())
+    """SHA-256, as 64 hex digits, of all columns of a listing but the times of change."""
+    digest = hashlib.sha256(repr(listing.schema.metadata).encode())
+    for field in listing.schema:
+        if field.name != "modified_ns":
+            texts = listing[field.name].cast(pa.string()).to_pylist()
+            digest.update(json.dumps([field.name, str(field.type), texts]).encode())
     return digest.hexdigest()
 
 
@@ -85,16 +87,13 @@ def _list_digits() -> list[dict[str, Any]]:
 
     names = (f"digits/{index:04d}" for index in range(_NUM_DIGITS))
     return [
-        _row(name, source=name, class_name=str(label), num_bytes=_DIGITS_SIDE**2)
+        list_row(name, source=name, class_name=str(label), num_bytes=_DIGITS_SIDE**2)
         for name, label in zip(names, load_digits().target.tolist(), strict=True)
     ]
 
 
 def _list_folder(root: Path) -> list[dict[str, Any]]:
-    if not root.exists():
-        raise ConfigError(f"data.path {str(root)!r} does not exist; give the folder that holds the images")
-    if not root.is_dir():
-        raise DataError(f"data.path {str(root)!r} is not a directory; give the folder that holds the images")
+    check_folder(root)
     entries = list(walk(root))
     if not entries:
         raise DataError(f"data.path {str(root)!r} holds no files; expected SPLIT/CLASS/FILE or CLASS/FILE")
@@ -108,6 +107,19 @@ def _list_folder(root: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def check_folder(root: Path) -> None:
+    """Refuses a data.path that is no folder.
+
+    Raises:
+        ConfigError: it does not exist.
+        DataError: it is something else.
+    """
+    if not root.exists():
+        raise ConfigError(f"data.path {str(root)!r} does not exist; give the folder that holds the images")
+    if not root.is_dir():
+        raise DataError(f"data.path {str(root)!r} is not a directory; give the folder that holds the images")
+
+
 def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     """Every file below root as its path relative to root, and its status; None for one that has just vanished."""
     pending = [""]
@@ -116,12 +128,12 @@ def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
-            raise DataError(f"cannot list folder {_printable(str(root / folder))!r}: {error.strerror}") from error
+            raise DataError(f"cannot list folder {printable(str(root / folder))!r}: {error.strerror}") from error
         for entry in entries:
             path = f"{folder}{entry.name}"
             if entry.is_symlink() and os.path.isdir(entry.path):  # entry.is_dir() raises where links go in circles
                 raise DataError(
-                    f"folder {_printable(entry.path)!r} is a symbolic link; its files would be missed or read from "
+                    f"folder {printable(entry.path)!r} is a symbolic link; its files would be missed or read from "
                     f"outside data.path; replace it by the folder itself, or remove it"
                 )
             if entry.is_dir(follow_symlinks=False):
@@ -149,7 +161,7 @@ def _has_splits(root: Path, paths: list[str]) -> bool:
     if splits - holds_files:
         raise DataError(
             f"data.path {str(root)!r} has the split folders {sorted(splits - holds_files)} beside "
-            f"{[_printable(name) for name in sorted(folders - splits)][:5]}, which are none; "
+            f"{[printable(name) for name in sorted(folders - splits)][:5]}, which are none; "
             f"expected only {', '.join(sorted(SPLIT_FOLDERS))} there; move the others out"
         )
     return False
@@ -161,29 +173,33 @@ def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dic
     split = SPLIT_FOLDERS[folders[0].lower()] if in_split else None
     classes = folders[1:] if has_splits else folders
     class_name = classes[0] if classes and not any(_is_hidden(name) for name in (folders[0], classes[0])) else None
-    if _printable(path) != path:
-        safe_class = class_name if class_name and _printable(class_name) == class_name else None
-        return _row(_printable(path), split=split, class_name=safe_class, status=status, reason="unsafe_path")
-    reason = None
-    if status and stat.S_ISLNK(status.st_mode):
-        reason = "unsafe_path"
-    elif status and not stat.S_ISREG(status.st_mode):
-        reason = "unreadable"
-    elif class_name is None:
-        reason = "missing_label"
-    return _row(path, split=split, class_name=class_name, status=status, reason=reason)
+    if class_name and printable(class_name) != class_name:
+        class_name = None
+    rejection = reject_file(path, status) or (None if class_name else ("missing_label", "not in a class folder"))
+    return list_row(printable(path), split=split, class_name=class_name, status=status, rejection=rejection)
 
 
-def _row(
+def reject_file(path: str, status: os.stat_result | None) -> tuple[str, str] | None:
+    """Reason and detail for what `walk` found, where its name or its kind is enough to reject it."""
+    if printable(path) != path or (status and stat.S_ISLNK(status.st_mode)):
+        return "unsafe_path", "a symbolic link, or a name that is no UTF-8"
+    if status and not stat.S_ISREG(status.st_mode):
+        return "unreadable", "not a regular file"
+    return None
+
+
+def list_row(
     image_id: str,
     *,
     source: str | None = None,
     split: str | None = None,
-    class_name: str | None,
+    class_name: str | None = None,
     status: os.stat_result | None = None,
     num_bytes: int = 0,
-    reason: str | None = None,
+    rejection: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
+    """One row of a listing; `rejection` is reason and detail."""
+    reason, detail = rejection or (None, None)
     return {
         "image_id": image_id,
         "source": source or image_id,
@@ -192,6 +208,7 @@ def _row(
         "num_bytes": status.st_size if status else num_bytes,
         "modified_ns": status.st_mtime_ns if status else 0,
         "reason": reason,
+        "detail": detail,
     }
 
 
@@ -199,7 +216,7 @@ def _is_hidden(folder: str) -> bool:
     return folder.startswith(".") or folder == "__MACOSX"
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """The name with bytes that are no UTF-8 escaped, since Arrow and JSON hold nothing else."""
     return name.encode("utf-8", "backslashreplace").decode()
 

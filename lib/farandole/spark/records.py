@@ -20,9 +20,9 @@ from pyspark.sql import functions as F  # noqa: N812 - what every Spark user cal
 
 from farandole.config import Config
 from farandole.core.parquet import write_file
-from farandole.errors import ConfigError, DataError
 from farandole.spark.ingest import LISTING, list_records, listing_fingerprint, open_source
-from farandole.spark.table_columns import is_integer
+from farandole.spark.label_table import list_labelled
+from farandole.spark.table_columns import check_fill, refuse_repeated_ids, sort_classes
 from farandole.spark.table_files import list_table, pieces_fingerprint
 from farandole.spark.table_rows import image_loader, read_rows
 from farandole.spark.tasks import run_tasks, spark_path
@@ -30,12 +30,6 @@ from farandole.spark.tasks import run_tasks, spark_path
 RECORDS_PER_PART = 2048
 """Listed files of one task. Fixed: the output's file boundaries follow from it."""
 _ROWS_PER_SCAN = 65_536
-
-_EARLY_DETAIL = {
-    "unsafe_path": "a symbolic link, or a name that is no UTF-8",
-    "missing_label": "not in a class folder",
-    "unreadable": "not a regular file",
-}
 
 
 @dataclass(frozen=True)
@@ -67,9 +61,11 @@ def list_source(config: Config) -> pa.Table:
     """Lists the source without reading an image: by LISTING, or for data.source = "table" by PIECES.
 
     Raises:
-        ConfigError, DataError: as ingest.list_records and table_files.list_table.
+        ConfigError, DataError: as ingest.list_records, label_table.list_labelled and table_files.list_table.
     """
-    return list_table(config) if config.data.source == "table" else list_records(config)
+    if config.data.source == "table":
+        return list_table(config)
+    return list_labelled(config) if config.data.label_table else list_records(config)
 
 
 def source_fingerprint(config: Config, listing: pa.Table) -> str:
@@ -85,28 +81,32 @@ def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Pat
         DataError: two rows of a table have one id, an id is null, or a split is none.
     """
     path = staging / "listing.parquet"
+    kinds = json.loads((listing.schema.metadata or {}).get(b"columns", b"{}"))
+    side_columns = {name: kinds[name] for name in config.data.keep_columns}
+    label_kind = kinds.get(config.data.label_column, "string")
     if config.data.source != "table":
-        pq.write_table(listing.cast(LISTING), path, row_group_size=RECORDS_PER_PART)
+        pq.write_table(listing, path, row_group_size=RECORDS_PER_PART)
         return Source(
-            class_names=sorted(set(listing["class_name"].drop_null().to_pylist())),
+            class_names=sort_classes(set(listing["class_name"].drop_null().to_pylist()), label_kind),
             given=frozenset(listing["split"].drop_null().to_pylist()),
             num_parts=math.ceil(listing.num_rows / RECORDS_PER_PART),
             input_rows=listing.num_rows,
-            side_columns={},
+            side_columns=side_columns,
         )
     parts, counts = np.unique(listing["part"].to_numpy(), return_counts=True)
     with pq.ParquetWriter(path, listing.schema) as writer:
         for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
             writer.write_table(listing.slice(start, count), row_group_size=int(count))
     scanned = run_tasks(spark, "preprocess: read labels", len(parts), lambda part: _scan_part(config, staging, part))
-    kinds = json.loads(listing.schema.metadata[b"columns"])
     _check_ids(spark, config, staging)
+    names = set().union(*(names for names, _ in scanned))
+    check_fill(config, names)
     return Source(
-        class_names=_class_names(config, set().union(*(names for names, _ in scanned)), kinds),
+        class_names=sort_classes(names, label_kind),
         given=frozenset(set().union(*(splits for _, splits in scanned))),
         num_parts=len(parts),
         input_rows=int(pc.sum(pc.subtract(listing["stop"], listing["start"])).as_py()),
-        side_columns={name: kinds[name] for name in config.data.keep_columns},
+        side_columns=side_columns,
     )
 
 
@@ -124,11 +124,11 @@ def read_batches(config: Config, staging: Path, part: int, num_rows: int) -> Ite
             yield Batch(table.select(columns).to_pylist(), image_loader(config, table["image"]), side)
         return
     read = open_source(config)
-    for batch in listed.to_batches(max_chunksize=num_rows):
-        records = [record | {"detail": _EARLY_DETAIL.get(record["reason"])} for record in batch.to_pylist()]
+    for start in range(0, listed.num_rows, num_rows):
+        table = listed.slice(start, num_rows)
+        records = table.select(LISTING.names).to_pylist()
         sources = [record["source"] for record in records]
-        side = pa.table({})
-        yield Batch(records, functools.partial(_load_file, read, sources), side)
+        yield Batch(records, functools.partial(_load_file, read, sources), table.drop_columns(LISTING.names))
 
 
 def _load_file(read: Callable[[str], bytes | np.ndarray], sources: list[str], index: int) -> bytes | np.ndarray:
@@ -158,14 +158,4 @@ def _check_ids(spark: SparkSession, config: Config, staging: Path) -> None:
     counts = spark.read.parquet(spark_path(staging / "ids", is_pattern=True)).groupBy("image_id").count()
     twice = counts.where("count > 1").agg(F.min("image_id"), F.count("*")).first()
     if twice is not None and twice[1]:
-        raise DataError(
-            f"data.id_column = {config.data.id_column!r}: {twice[1]} ids occur more than once, such as {twice[0]!r}; "
-            f"ids name images, so each must be there once: choose another column, or leave data.id_column empty"
-        )
-
-
-def _class_names(config: Config, names: set[str], kinds: dict[str, str]) -> list[str]:
-    fill = config.missing.label
-    if fill != "drop" and fill not in names:
-        raise ConfigError(f"missing.label = {fill!r} is no class; known are {', '.join(sorted(names)[:20])}")
-    return sorted(names, key=int) if is_integer(kinds[config.data.label_column]) else sorted(names)
+        refuse_repeated_ids(config, twice[1], twice[0])

@@ -1,7 +1,7 @@
 """Pictures of the data set that is about to be replaced, taken over instead of decoding their files again.
 
-The rule: a picture is taken over from clean/ when it was kept there, its file is listed as before (name, size, time of
-change, and of a table's file the footer), and clean/ was written by this version with the same [data], [image],
+The rule: a picture is taken over from clean/ when it was kept there, its file is listed as before (id, name, size,
+time of change, and of a table's file the footer), and clean/ was written by this version with the same [data], [image],
 [missing] and [split] and holds raw pixels. All other records are decoded, such as those that had an equal picture in a
 file that is gone. Everything else, labels, equal pictures, splits, statistics and files, is worked out anew over all
 records; so the result is that of a run without the old data set, byte for byte.
@@ -22,7 +22,7 @@ from farandole.errors import DataError
 
 LISTING_NAME = "listing.parquet"
 """In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
-_KEYS = ("image_id", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
+_KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
 
 

@@ -75,12 +75,13 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
 
 def _keep_source_apart(config: Config) -> None:
     """What a stage writes replaces what was there, so the source must be elsewhere."""
-    if config.data.path:
-        source = Path(config.data.path).resolve()
+    for key in ("path", "label_table"):
+        given = getattr(config.data, key)
+        source = Path(config.data.path, given).resolve()
         for output in (config.work / "clean", config.work / "balanced"):
-            if source == output.resolve() or output.resolve() in source.parents:
+            if given and (source == output.resolve() or output.resolve() in source.parents):
                 raise ConfigError(
-                    f"data.path {config.data.path!r} lies in {output}, which is written anew; choose another paths.work"
+                    f"data.{key} {given!r} lies in {output}, which is written anew; choose another paths.work"
                 )
 
 

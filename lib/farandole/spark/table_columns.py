@@ -1,6 +1,7 @@
 """Which columns of a table are used for what, and whether their types will do."""
 
 import difflib
+from typing import NoReturn
 
 import pyarrow as pa
 
@@ -36,6 +37,30 @@ def is_integer(kind: str) -> bool:
     return kind in _INTEGERS
 
 
+def sort_classes(names: set[str], kind: str) -> list[str]:
+    """Class names in the order of their labels; `kind` is the type of the label column."""
+    return sorted(names, key=int) if is_integer(kind) else sorted(names)
+
+
+def check_fill(config: Config, names: set[str]) -> None:
+    """Refuses a missing.label that is none of the classes that the table names itself.
+
+    Raises:
+        ConfigError: names them.
+    """
+    fill = config.missing.label
+    if fill != "drop" and fill not in names:
+        raise ConfigError(f"missing.label = {fill!r} is no class; known are {', '.join(sorted(names)[:20])}")
+
+
+def refuse_repeated_ids(config: Config, num_ids: int, example: str) -> NoReturn:
+    """Raises DataError: so many ids occur more than once."""
+    raise DataError(
+        f"data.id_column = {config.data.id_column!r}: {num_ids} ids occur more than once, such as {example!r}; "
+        f"ids name images, so each must be there once: choose another column, or leave data.id_column empty"
+    )
+
+
 def check_columns(config: Config, columns: dict[str, str]) -> None:
     """Refuses a config whose columns the table does not have, or has in a type that will not do.
 
@@ -48,7 +73,10 @@ def check_columns(config: Config, columns: dict[str, str]) -> None:
     for key in ("image_column", "label_column", "id_column", "split_column"):
         if getattr(data, key):
             _find(columns, getattr(data, key), f"data.{key}")
-    _check_image(config, columns[data.image_column])
+    if data.label_table:
+        _check_paths(config, columns[data.image_column])
+    else:
+        _check_image(config, columns[data.image_column])
     for key, allowed in (("label_column", _INTEGERS), ("id_column", _INTEGERS), ("split_column", set[str]())):
         name = getattr(data, key)
         if name and columns[name] not in {*allowed, "string"}:
@@ -82,6 +110,13 @@ def _check_image(config: Config, kind: str) -> None:
         raise ConfigError(f"data.image_column = {name!r} is {kind}; give its shape: data.pixel_shape = [height, width]")
     if not is_pixels(kind) and shape:
         raise ConfigError(f"data.pixel_shape = {shape}, but {name!r} is binary, encoded images; remove the shape")
+
+
+def _check_paths(config: Config, kind: str) -> None:
+    if kind != "string":
+        raise DataError(f"data.image_column = {config.data.image_column!r} is {kind}; expected strings: paths of files")
+    if config.data.pixel_shape:
+        raise ConfigError(f"data.pixel_shape = {config.data.pixel_shape}, but images are files; remove the shape")
 
 
 def _check_policies(config: Config, columns: dict[str, str]) -> None:

@@ -172,7 +172,7 @@ def _common_columns(config: Config, footers: list[Footer]) -> dict[str, str]:
         )
     folders = [folder_values(footer.path) for footer in footers]
     return {
-        name: _folder_type({values[name] for values in folders}) if kind == "folder" else kind
+        name: text_type({values[name] for values in folders}) if kind == "folder" else kind
         for name, kind in usual.items()
     }
 
@@ -190,7 +190,8 @@ def _difference(columns: dict[str, str], usual: dict[str, str]) -> str:
     return ", ".join(said) or "has a column that is a folder's KEY, too"
 
 
-def _folder_type(values: set[str | None]) -> str:
+def text_type(values: set[str | None]) -> str:
+    """int64, date32[day] or string: what texts can be read as without a loss."""
     given = [value for value in values if value is not None]
     if all(value.removeprefix("-").isdecimal() and str(int(value)) == value and len(value) < 19 for value in given):
         return "int64"

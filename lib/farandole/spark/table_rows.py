@@ -98,7 +98,7 @@ def _to_uint8(pixels: np.ndarray) -> np.ndarray:
 def _read_pieces(
     config: Config, pieces: pa.Table, kinds: dict[str, str], num_rows: int, with_images: bool
 ) -> Iterator[pa.Table]:
-    root, wanted = table_root(config), _wanted(config, with_images)
+    root, wanted = table_root(config), wanted_columns(config, with_images=with_images)
     for path, of_file in groupby(pieces.to_pylist(), key=lambda piece: piece["path"]):
         runs = list(of_file)
         footer = read_footer(root, path)
@@ -111,10 +111,11 @@ def _read_pieces(
                 table = pa.Table.from_batches([batch])
                 for name, value in folders.items():
                     table = table.append_column(name, _constant(value, kinds[name], table.num_rows))
-                yield _convert(config, table, path, row, kinds, with_images)
+                yield convert_rows(config, table, path, row, kinds, with_images=with_images)
 
 
-def _wanted(config: Config, with_images: bool) -> set[str]:
+def wanted_columns(config: Config, *, with_images: bool) -> set[str]:
+    """The names that a config uses."""
     data = config.data
     names = {data.label_column, data.id_column, data.split_column, *data.keep_columns}
     for rule in config.missing.columns.values():
@@ -161,9 +162,22 @@ def _constant(value: str | None, kind: str, num_rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(typed, SIDE_TYPES[kind]), num_rows)
 
 
-def _convert(
-    config: Config, table: pa.Table, path: str, row: int, kinds: dict[str, str], with_images: bool
+def convert_rows(
+    config: Config, table: pa.Table, path: str, row: int, kinds: dict[str, str], *, with_images: bool
 ) -> pa.Table:
+    """What `read_rows` returns, from rows as they stand in a file.
+
+    Args:
+        config: sections data and missing.
+        table: the columns of `wanted_columns`.
+        path: of the file.
+        row: the number in the file of the first one.
+        kinds: column -> type, as `plain_type` names it.
+        with_images: whether image_column holds images.
+
+    Raises:
+        DataError: an id is null, or a split is none; names the row.
+    """
     data = config.data
     numbers = pa.array(np.arange(row, row + table.num_rows)).cast(pa.string())
     source = pa.chunked_array([pc.binary_join_element_wise(path, numbers, "#")])
