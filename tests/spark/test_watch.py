@@ -108,6 +108,16 @@ def test_silence_is_a_hang(tmp_path):
     )
 
 
+def test_a_start_may_take_long_but_not_for_ever(tmp_path):
+    starting = {"phase": "starting", "step": -1, "usual_seconds": None}
+    child = Child({**starting, "seconds": 2 * START_SECONDS}, {**starting, "seconds": 2 * START_SECONDS + 1})
+    child.has_joined = False
+    assert (
+        failure(child, tmp_path)["message"] == "no progress for 601 s, while starting, before its first step; it hangs"
+    )
+    assert child.states == []
+
+
 def test_a_launch_that_was_given_up_ends_its_ranks(tmp_path):
     """A rank of an old launch must not write beside its successor; what other launches left does not matter."""
     (tmp_path / "launch-old").mkdir()

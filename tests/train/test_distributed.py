@@ -42,12 +42,12 @@ def test_without_parts_to_compare_the_rank_alone_is_named(monkeypatch):
         agree(OWN, "model", {"a": OWN})
 
 
-def join(monkeypatch, *, num_redirected: int) -> None:
+def join(monkeypatch) -> None:
     basics = SimpleNamespace(MPI_LIB_CTYPES=SimpleNamespace(_name="libhorovod.so"))
     horovod = SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow.mpi_ops", SimpleNamespace(_basics=basics))
-    monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: num_redirected)
+    monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 1)
     monkeypatch.setattr(distributed.os, "environ", {})
     world, rendezvous = World(1, 2, 1, 2, 0, 1), ("127.0.0.1", 1)
     join_world(world, host="h", address="127.0.0.1", interface="lo", rendezvous=rendezvous, stall_seconds=9)
@@ -55,9 +55,4 @@ def join(monkeypatch, *, num_redirected: int) -> None:
 
 def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
     with pytest.raises(RankError, match="Horovod says rank 0 of 1; the launcher said 1 of 2"):
-        join(monkeypatch, num_redirected=1)
-
-
-def test_a_horovod_that_would_listen_elsewhere_is_refused(monkeypatch):
-    with pytest.raises(RankError, match=r"libhorovod.so does not call gethostname; install horovod 0.28.1"):
-        join(monkeypatch, num_redirected=0)
+        join(monkeypatch)

@@ -41,3 +41,9 @@ def test_a_horovod_that_does_not_ask_is_refused(monkeypatch: pytest.MonkeyPatch)
         distributed.join_world(
             world, host="a", address="127.0.0.1", interface="lo", rendezvous=("127.0.0.1", 1), stall_seconds=1
         )
+
+
+def test_a_system_whose_loader_was_not_tried_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(RankError, match=r"ranks need one of .*x86_64.*; this host is \('Linux', 'glibc', 'riscv64'\)"):
+        answer_gethostname(ctypes.CDLL("libm.so.6"), "10.1.2.3")

@@ -12,6 +12,7 @@
 import math
 import shutil
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,8 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
-        version = f"farandole {__version__}"
         old = plan_reuse(
-            config, staging / LISTING_NAME, staging, config_fingerprint=config_fingerprint, version=version
+            config, staging / LISTING_NAME, staging, config_fingerprint=config_fingerprint, version=created_by()
         )
         num_tasks = _num_tasks(spark, source.num_parts)
         reused = run_tasks(
@@ -122,6 +122,11 @@ def _interpolate_columns(spark: SparkSession, config: Config, source: Source, st
         found.repartition("part").write.partitionBy("part").parquet(target)
 
 
+def created_by() -> str:
+    """For the manifest: what decoded the pictures."""
+    return f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
+
+
 def check_splits(manifest: Manifest) -> None:
     """Refuses a data set that nothing can be trained on.
 
@@ -168,7 +173,7 @@ def _manifest(
     rules = config.image
     return Manifest(
         stage="preprocess",
-        created_by=f"farandole {__version__}",
+        created_by=created_by(),
         config_fingerprint=config_fingerprint,
         parent_fingerprint=parent_fingerprint,
         image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),

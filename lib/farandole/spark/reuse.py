@@ -1,10 +1,10 @@
 """Pictures of the data set that is about to be replaced, taken over instead of decoding their files again.
 
 The rule: a picture is taken over from clean/ when it was kept there, its file is listed as before (id, name, size,
-time of change, and of a table's file the footer), and clean/ was written by this version with the same [data], [image],
-[missing] and [split] and holds raw pixels. All other records are decoded, such as those that had an equal picture in a
-file that is gone. Everything else, labels, equal pictures, splits, statistics and files, is worked out anew over all
-records; so the result is that of a run without the old data set, byte for byte.
+time of change, and of a table's file the footer), and clean/ was written by this version and its decoders with the same
+[data], [image], [missing] and [split] and holds raw pixels. All other records are decoded, such as those that had an
+equal picture in a file that is gone. Everything else, labels, equal pictures, splits, statistics and files, is worked
+out anew over all records; so the result is that of a run without the old data set, byte for byte.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from farandole.errors import DataError
 
 LISTING_NAME = "listing.parquet"
 """In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
+MAX_ROWS = 5_000_000
+"""Of a listing: the driver compares them at once, in about 1 GB; larger data sets are decoded anew."""
 _KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
 
@@ -47,19 +49,21 @@ def plan_reuse(config: Config, listing: Path, staging: Path, *, config_fingerpri
     """
     directory = config.work / "clean"
     nothing = OldPictures(directory, {})
-    if config.image.encoding != "raw" or not (directory / FILE_NAME).exists():
+    new = pq.ParquetFile(listing)
+    if config.image.encoding != "raw" or not (directory / FILE_NAME).exists() or new.metadata.num_rows > MAX_ROWS:
         return nothing
     try:
         manifest, old = read_manifest(directory), pq.ParquetFile(directory / LISTING_NAME)
     except (DataError, OSError, pa.ArrowException):  # nobody needs the old data set: it is about to be replaced
         return nothing
-    if (manifest.config_fingerprint, manifest.created_by) != (config_fingerprint, version):
+    is_same = (manifest.config_fingerprint, manifest.created_by) == (config_fingerprint, version)
+    if not is_same or old.metadata.num_rows > MAX_ROWS:
         return nothing
     files: dict[int, list[FileEntry]] = {}
     for split in manifest.splits.values():
         for entry in split.files:
             files.setdefault(int(Path(entry.path).stem.removeprefix("part-")), []).append(entry)
-    _write_old_parts(old, pq.ParquetFile(listing), staging / "old_parts.parquet")
+    _write_old_parts(old, new, staging / "old_parts.parquet")
     return OldPictures(directory, files)
 
 
@@ -119,7 +123,10 @@ class Shelf:
             return None
         number, group, row = self._places[image_id]
         if self._open.get(number, (-1, None))[0] != group:
-            images = self._files[number].read_row_group(group, columns=["image"])["image"].combine_chunks()
+            try:
+                images = self._files[number].read_row_group(group, columns=["image"])["image"].combine_chunks()
+            except (OSError, pa.ArrowException):  # damaged since it was opened
+                return None
             self._open[number] = (group, images)
         self.num_found += 1
         return np.frombuffer(self._open[number][1][row].as_buffer(), np.uint8)

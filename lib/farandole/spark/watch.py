@@ -70,7 +70,11 @@ class Watch:
         allowed = self._hang_seconds if self._child.has_joined else START_SECONDS
         if silent > allowed:
             return self._hang(f"nothing was heard for {allowed:.0f} s, {last_seen(state)}; it hangs or was stopped")
-        stuck = self._child.has_joined and state["seconds"] > allowed_seconds(state, self._hang_seconds)
+        if not self._child.has_joined:
+            if state and state["seconds"] > 2 * START_SECONDS:  # gloo gives up sooner, if it comes to that
+                return self._hang(f"no progress for {state['seconds']:.0f} s, {last_seen(state)}; it hangs")
+            return None
+        stuck = state["seconds"] > allowed_seconds(state, self._hang_seconds)
         waits = stuck and state["phase"] == "summing"
         if stuck and not waits:
             return self._hang(f"no progress for {state['seconds']:.0f} s, {last_seen(state)}; it hangs")

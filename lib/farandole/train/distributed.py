@@ -46,7 +46,7 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
     class OnlyAddresses(RendezvousHandler):
-        """What a stranger sends costs no memory, and tells nothing of the files here, as Horovod's handler would."""
+        """A request costs bounded memory, and tells nothing of the files here, as Horovod's own handler would."""
 
         def do_PUT(self) -> None:  # noqa: N802
             length = self.headers.get("Content-Length", "")

@@ -8,9 +8,14 @@ is redirected, in Horovod's library alone: the slot through which it calls libc 
 
 import ctypes
 import mmap
+import platform
+import sys
 from collections.abc import Iterator
 
+from farandole.errors import RankError
+
 _NEEDED = {"strings": 5, "symbols": 6, "rela": 7, "rela_size": 8, "plt_size": 2, "plt_rela": 23}  # DT_* of elf.h
+_SYSTEMS = [("Linux", "glibc", "x86_64"), ("Linux", "glibc", "aarch64")]
 _RELA_BYTES, _SYMBOL_BYTES = 24, 24
 _Gethostname = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 _kept: list[object] = []  # C calls it until the process ends
@@ -28,7 +33,13 @@ def answer_gethostname(library: ctypes.CDLL, address: str) -> int:
     Args:
         library: loaded, of 64 bits.
         address: IPv4; getaddrinfo takes it as it is.
+
+    Raises:
+        RankError: on a system whose loader was not tried or keeps its tables otherwise.
     """
+    system = (platform.system(), platform.libc_ver()[0], platform.machine())
+    if system not in _SYSTEMS or sys.maxsize < 2**32:
+        raise RankError(f"ranks need one of {_SYSTEMS} with 64 bits; this host is {system}")
     name = address.encode() + b"\0"
 
     def gethostname(buffer: int, size: int) -> int:

@@ -1,6 +1,7 @@
 """The training loop, top to bottom: what every rank runs."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,12 @@ class Trainer:
         self._restore()
         try:
             self._train_epochs()
-        finally:
-            self.progress.enter("saving")
-            self.writer.close()
+        except BaseException:
+            with suppress(Exception):  # what ended the training is the error to show
+                self.writer.close()
+            raise
+        self.progress.enter("writing")  # unlike "saving", which takes a copy, as long as the disk takes
+        self.writer.close()
 
     def _train_epochs(self) -> None:
         while self.position.global_step < self.total_steps:
@@ -109,7 +113,8 @@ class Trainer:
         started = time.perf_counter()
         self.window.started, self.window.waited = started, 0.0
         try:
-            self.progress.enter("reading")
+            # petastorm starts threads and reads ahead before its first batch, and does not tell what.
+            self.progress.enter("opening" if train.reader == "petastorm" else "reading")
             for batch in batches:
                 self.progress.enter("computing")
                 step = self.position.global_step

@@ -1,7 +1,8 @@
 """What a rank is doing and for how long. The heartbeat tells it, so that the launcher sees who holds up the rest.
 
-Phases: starting, reading (waits for a batch), computing, summing (waits for the other ranks), counting, evaluating,
-saving, logging. A rank that stands still in "summing" is a victim; one that does in any other phase is the culprit.
+Phases: starting, opening (a reader), reading (waits for a batch), computing, summing (waits for the other ranks),
+counting, evaluating, saving, logging, writing (the last checkpoint). A rank that stands still in "summing" is a victim;
+one that does in any other phase is the culprit.
 """
 
 import statistics

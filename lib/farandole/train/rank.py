@@ -37,6 +37,7 @@ def main() -> NoReturn:
     try:
         config = parse_config(spec["config"])
         world = _meet(spec, beat)
+        progress.enter("starting")  # anew: how long the others took to come is not this rank's own
         beat.send({"joined": True})
         result = TASKS[spec["task"]](spec, config, world, progress)
     except BaseException as error:
