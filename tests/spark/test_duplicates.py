@@ -23,6 +23,8 @@ def test_find_dropped_on_literal_rows() -> None:
         (2, "g", "g", test, 1, b"odd"),
         (3, "j", "j", none, 5, b"pair"),
         (3, "i", "i", train, 5, b"pair"),
+        (4, "k", "k", val, 5, b"held out"),
+        (4, "l", "l", test, 5, b"held out"),
     ]
     names = ("part", "image_id", "source", "split", "label", "digest")
     dropped = duplicates.find_dropped(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
@@ -33,6 +35,7 @@ def test_find_dropped_on_literal_rows() -> None:
         (2, "f", "f", "f", [1, 2]),
         (2, "g", "g", "f", [1, 2]),
         (3, "j", "j", "i", [5]),
+        (4, "k", "k", "l", [5]),
     ]
 
 

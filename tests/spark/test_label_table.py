@@ -129,6 +129,11 @@ def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert len(set(seen)) == len(seen)
     write(tmp_path, "label,id,file,split,weight\ndog,2,2,train,1.5\ncat,1,1,train,0.5\n")  # the order and notes are not
     assert now(config) == seen[0]
+    kinds = set()
+    for label in ("1", '"1"'):  # whole numbers and texts are ordered differently
+        write(tmp_path, f'{{"file": "1", "label": {label}}}\n', "labels.json")
+        kinds.add(now(config_for(tmp_path, "labels.json")))
+    assert len(kinds) == 2
 
 
 @pytest.mark.parametrize(

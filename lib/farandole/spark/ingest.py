@@ -63,7 +63,7 @@ def listing_fingerprint(listing: pa.Table) -> str:
     for field in listing.schema:
         if field.name != "modified_ns":
             texts = listing[field.name].cast(pa.string()).to_pylist()
-            digest.update(json.dumps([field.name, str(field.type), texts]).encode())
+            digest.update(json.dumps([field.name, texts]).encode())
     return digest.hexdigest()
 
 
