@@ -12,7 +12,6 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole import __version__
 from farandole.config import Config, parse_config
 from farandole.spark import clean, decode_parts, records, reuse, table_files
 
@@ -48,7 +47,7 @@ def hash_of(path: Path) -> str:
 
 
 def stage(
-    spark: SparkSession, config: Config, staging: Path, settings: str = "c", version: str = f"farandole {__version__}"
+    spark: SparkSession, config: Config, staging: Path, settings: str = "c", version: str = clean.created_by()
 ) -> tuple[int, dict[str, str]]:
     """How many pictures a run would take over, and its staged parts, which all that it writes follows from."""
     staging.mkdir()
@@ -99,6 +98,8 @@ def test_a_folder_that_grows_shrinks_and_changes(
     assert num_reused == 37 - num_rows
     assert stage(spark, config, tmp_path / "other", settings="d") == (0, staged)
     assert stage(spark, config, tmp_path / "older", version="farandole 0") == (0, staged)
+    monkeypatch.setattr(reuse, "MAX_ROWS", 37)
+    assert stage(spark, config, tmp_path / "huge") == (0, staged)
 
 
 def test_a_table_that_gets_a_partition_and_another_file(
