@@ -8,6 +8,7 @@ from farandole.errors import DataError
 from farandole.train.distributed import World
 from farandole.train.evaluate import evaluate_saved_model
 from farandole.train.models import build_model
+from farandole.train.progress import Progress
 from farandole.train.saved_model import load_model, save_model
 
 CONFIG = parse_config({"model": {"name": "mlp", "arguments": {"hidden_units": [4]}}})
@@ -51,4 +52,4 @@ def test_a_data_set_of_other_images_or_classes_is_refused(saved, tmp_path, chang
     other = manifest.model_copy(update=change(manifest))
     received = "yak" if other.image == manifest.image else "height=99"
     with pytest.raises(DataError, match=rf"the model in .*/model takes .*; the data set has .*{received}"):
-        evaluate_saved_model(directory, CONFIG, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1))
+        evaluate_saved_model(directory, CONFIG, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1), Progress())
