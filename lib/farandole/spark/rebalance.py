@@ -35,11 +35,11 @@ from farandole.spark.move import (
     write_from_piles,
     write_from_spill,
 )
-from farandole.spark.tasks import plan_num_tasks, run_tasks
+from farandole.spark.tasks import MAX_TASK_BYTES, plan_num_tasks, run_tasks
 
 MAX_DRIVER_ROWS = 2**18
 """Ids and labels of so many rows are read by the driver: about 0.2 s."""
-MAX_DRIVER_BYTES = 256 * 1024 * 1024
+MAX_DRIVER_BYTES = MAX_TASK_BYTES
 """Images of so many bytes are moved by the driver; as much as one Spark task moves."""
 
 
@@ -67,10 +67,12 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     before = clean.splits["train"].class_counts
     balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
     plan = plan_rebalance(clean, balance, config)
-    commit.check_free(config.work / "balanced", _needed_bytes(plan))
+    through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
+    # On disk at a time: every image in its output file, and in a spill file where there are any.
+    copies = 2 if through is _through_spill else 1
+    commit.check_free(config.work / "balanced", copies * int(plan.targets.sum()) * plan.row_bytes)
     with commit.new_directory(config.work / "balanced") as directory:
         cuts = _find_cuts_or_damage(spark, plan)
-        through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
         moved, written = through(spark, plan, cuts, directory, clean, config.layout.rows_per_row_group)
         changed = {
             "stage": "rebalance",
@@ -112,12 +114,6 @@ def _through_spill(
     written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task, num_tasks=num_tasks)
     shutil.rmtree(spilled)
     return moved, written
-
-
-def _needed_bytes(plan: RebalancePlan) -> int:
-    """On disk at a time: every image in its output file, and in a spill file where there are any."""
-    copies = 1 if plan.num_bytes <= MAX_DRIVER_BYTES else 2
-    return copies * int(plan.targets.sum()) * plan.row_bytes
 
 
 def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:
