@@ -52,9 +52,7 @@ def stage(
     """How many pictures a run would take over, and its staged parts, which all that it writes follows from."""
     staging.mkdir()
     source = records.prepare(spark, config, records.list_source(config), staging)
-    old = reuse.plan_reuse(
-        config, staging / reuse.LISTING_NAME, staging, config_fingerprint=settings * 64, version=version
-    )
+    old = reuse.plan_reuse(config, staging, config_fingerprint=settings * 64, version=version)
     num_reused = sum(decode_parts.stage_part(config, source, old, staging, part) for part in range(source.num_parts))
     paths = [path for folder in ("parts", "rejected") for path in (staging / folder).iterdir()]
     return num_reused, {f"{path.parent.name}/{path.name}": hash_of(path) for path in paths}

@@ -32,8 +32,8 @@ from farandole.spark.decode_parts import stage_part
 from farandole.spark.duplicates import drop_duplicates
 from farandole.spark.fill_columns import interpolate
 from farandole.spark.fit_fills import fit_fills
-from farandole.spark.records import Source, prepare
-from farandole.spark.reuse import LISTING_NAME, plan_reuse
+from farandole.spark.records import LISTING_NAME, Source, prepare
+from farandole.spark.reuse import plan_reuse
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
@@ -66,9 +66,7 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
-        old = plan_reuse(
-            config, staging / LISTING_NAME, staging, config_fingerprint=config_fingerprint, version=created_by()
-        )
+        old = plan_reuse(config, staging, config_fingerprint=config_fingerprint, version=created_by())
         num_tasks = _num_tasks(spark, source.num_parts)
         reused = run_tasks(
             spark,

@@ -27,6 +27,8 @@ from farandole.spark.table_files import list_table, pieces_fingerprint
 from farandole.spark.table_rows import image_loader, read_rows
 from farandole.spark.tasks import run_tasks, spark_path
 
+LISTING_NAME = "listing.parquet"
+"""In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
 RECORDS_PER_PART = 2048
 """Listed files of one task. Fixed: the output's file boundaries follow from it."""
 _ROWS_PER_SCAN = 65_536
@@ -80,7 +82,7 @@ def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Pat
         ConfigError: missing.label is none of the classes.
         DataError: two rows of a table have one id, an id is null, or a split is none.
     """
-    path = staging / "listing.parquet"
+    path = staging / LISTING_NAME
     kinds = json.loads((listing.schema.metadata or {}).get(b"columns", b"{}"))
     side_columns = {name: kinds[name] for name in config.data.keep_columns}
     label_kind = kinds.get(config.data.label_column, "string")
@@ -116,7 +118,7 @@ def read_batches(config: Config, staging: Path, part: int, num_rows: int) -> Ite
     Raises:
         DataError: a file of a table is gone, changed or damaged; names it.
     """
-    listed = pq.ParquetFile(staging / "listing.parquet").read_row_group(part)
+    listed = pq.ParquetFile(staging / LISTING_NAME).read_row_group(part)
     if config.data.source == "table":
         for table in read_rows(config, listed, num_rows):
             columns = ["image_id", "source", "split", "class_name", "reason", "detail"]
@@ -138,7 +140,7 @@ def _load_file(read: Callable[[str], bytes | np.ndarray], sources: list[str], in
 def _scan_part(config: Config, staging: Path, part: int) -> tuple[set[str], set[str]]:
     """The classes and the splits of a part; its ids go to staging/ids."""
     missing = config.missing.model_copy(update={"label": "drop"})  # a class that is only filled in is none
-    listed = pq.ParquetFile(staging / "listing.parquet").read_row_group(part)
+    listed = pq.ParquetFile(staging / LISTING_NAME).read_row_group(part)
     rows = read_rows(config.model_copy(update={"missing": missing}), listed, _ROWS_PER_SCAN, with_images=False)
     names: set[str] = set()
     splits: set[str] = set()

@@ -19,9 +19,8 @@ from farandole.config import Config
 from farandole.core.manifest import FILE_NAME, FileEntry, read_manifest
 from farandole.core.parquet import open_file
 from farandole.errors import DataError
+from farandole.spark.records import LISTING_NAME
 
-LISTING_NAME = "listing.parquet"
-"""In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
 MAX_ROWS = 5_000_000
 """Of a listing: the driver compares them at once, in about 1 GB; larger data sets are decoded anew."""
 _KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
@@ -37,19 +36,18 @@ class OldPictures:
     """By old part."""
 
 
-def plan_reuse(config: Config, listing: Path, staging: Path, *, config_fingerprint: str, version: str) -> OldPictures:
-    """Writes staging/old_parts.parquet: for every row of `listing` the old part that holds it unchanged, or null.
+def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, version: str) -> OldPictures:
+    """Writes staging/old_parts.parquet: for every row of the new listing the old part that holds it unchanged, or null.
 
     Args:
         config: whose clean/ is about to be replaced.
-        listing: of the new run, whose row group N is part N.
-        staging: of the new run.
+        staging: of the new run, with its listing.
         config_fingerprint: of the new run.
         version: what its manifest will be created_by.
     """
     directory = config.work / "clean"
     nothing = OldPictures(directory, {})
-    new = pq.ParquetFile(listing)
+    new = pq.ParquetFile(staging / LISTING_NAME)
     if config.image.encoding != "raw" or not (directory / FILE_NAME).exists() or new.metadata.num_rows > MAX_ROWS:
         return nothing
     try:
