@@ -17,8 +17,8 @@ from farandole.core.manifest import Manifest, read_manifest
 from farandole.core.parquet import write_file
 from farandole.core.reader import SplitFiles, read_slice
 from farandole.core.schema import CLEAN
-from farandole.errors import ConflictError, DataError
-from farandole.spark import keep
+from farandole.errors import ConfigError, ConflictError, DataError
+from farandole.spark import keep, stages
 from farandole.spark.rebalance import rebalance
 from farandole.spark.stages import ensure_balanced, ensure_clean
 from faults.digits import digits_config
@@ -57,6 +57,16 @@ def test_files_that_will_do_are_kept_and_outlive_clean(
     assert sorted(row for batch in batches for row in batch.rows) == list(range(manifest.splits["train"].num_rows))
     checksum = sum(id_checksum(batch.id_hashes, batch.copies) for batch in batches) % 2**64
     assert f"{checksum:016x}" == manifest.splits["train"].id_checksum
+
+
+def test_other_rules_for_images_make_clean_stale(
+    spark: SparkSession, tmp_path: Path, clean: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = digits_config(tmp_path, pipeline={"run_missing_stages": False})
+    assert ensure_clean(lambda: spark, config) == clean
+    monkeypatch.setattr(stages, "RULES_VERSION", stages.RULES_VERSION + 1)
+    with pytest.raises(ConfigError, match="preprocess has to run first, because its configuration changed"):
+        ensure_clean(lambda: spark, config)
 
 
 def test_files_of_sorted_classes_are_rewritten(
