@@ -33,7 +33,8 @@ from farandole.train.models import build_model
 from farandole.train.progress import Progress
 from farandole.train.readers import open_reader
 from farandole.train.run_directory import RunDirectory
-from farandole.train.saved_model import load_weights_into, save_model
+from farandole.train.saved_model import save_model
+from farandole.train.start_weights import start_weights
 from farandole.train.step import TrainStep
 
 
@@ -68,7 +69,7 @@ class Trainer:
         weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
         self.step = TrainStep(self.model, config.train, image, [weights[name] for name in manifest.class_names])
         progress.has_entered_sum = self.step.has_entered_sum
-        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate.batch_size, progress)
+        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate, progress)
         patience = config.train.hang_seconds / 2
         self.writer = CheckpointWriter(self.run.checkpoints, config.train.keep_checkpoints, patience)
         self.position = Position(run_fingerprint=self.run.fingerprint)
@@ -282,8 +283,7 @@ class Trainer:
         if self.world.is_leader:
             remove_left_over(self.run.checkpoints, step)
         if found is None:
-            if self.run.warm_start:
-                load_weights_into(self.model, self.run.warm_start)
+            start_weights(self.model, self.files["train"], self.run.warm_start, self.world)
             return
         if found.position.run_fingerprint != self.run.fingerprint:
             raise DataError(

@@ -41,7 +41,7 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
     if config.train.warm_start:  # by what it holds, wherever that lies
         train["warm_start"] = _weights_sha256(warm_start_model(config))
-    evaluate = {"batch_size": config.evaluate.batch_size}
+    evaluate = {"batch_size": config.evaluate.batch_size, "views": config.evaluate.views}
     model = config.model.model_dump()
     # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
     augment = {"augment": config.augment.model_dump()} if config.augment != Augment() else {}
