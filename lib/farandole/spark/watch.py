@@ -4,6 +4,7 @@ The tasks of one launch share a directory, of that launch alone. A task whose ra
 and the others end theirs. A task whose rank stands still in a sum leaves waiting-RANK: only when all ranks do is that a
 failure, as otherwise another rank computes or reads, and its own task judges that. When the directory is gone, the
 driver has given up this launch, and whoever still runs ends: a stale rank never writes beside its successor.
+A task that is frozen or cut off itself tells nothing: that is for the driver to see (lookout.py).
 """
 
 import json
@@ -17,7 +18,7 @@ from farandole.spark.child import Child
 
 START_SECONDS = 300.0
 """How long a rank may take to import TensorFlow and meet the others, and for what it does for the first time."""
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 2.0
 """How long the other ranks may take to end by themselves after one has failed: their own words go to their logs."""
 PATIENCE = 10
 """Something may take so many times longer than it usually does."""
