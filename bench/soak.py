@@ -31,7 +31,9 @@ SECONDS = 30.0
 """Within which a kill must be noticed, and no rank of a killed driver may be left."""
 STANDSTILL_SECONDS = 240.0
 """Without any step, no kill pending: then the run hangs. Long, as a busy machine imports TensorFlow slowly."""
-KILLS_PER_RUN = (6, 12)
+MOMENTS_PER_RUN = (4, 8)
+AT_ONCE = (1, 1, 2, 3)
+"""How many processes are killed in one moment, one right after the other."""
 SETTINGS = (
     "model.name=mlp", "model.arguments={hidden_units=[64]}", "train.epochs=40", "train.checkpoint_every_steps=10",
     "train.log_every_steps=10", "train.max_restarts=1000", "train.hang_seconds=5.0",
@@ -41,7 +43,8 @@ SETTINGS = (
 class Soak:
     """The runs so far, and what went wrong in them: soak.jsonl in the work directory has a line for each kill and run.
 
-    A kill: {"kind", "run", "seconds"}; a run: {"run", "kills", "wrong", "seconds", "load"}.
+    A kill: {"kind", "run", "at_once", "seconds"}: seconds until all ranks of that moment were gone, at_once how many
+    processes were killed in that moment. A run: {"run", "kills", "wrong", "seconds", "load"}.
     """
 
     def __init__(self, work: Path, seed: int, kills: int, minutes: float) -> None:
@@ -75,12 +78,10 @@ class Soak:
         log = self.work / f"{self.name}.log"
         job = start_job("train", master, self._settings(self.name), log)
         victims = Victims(job, self.work / "runs" / self.name)
-        for _ in range(self.rng.randint(*KILLS_PER_RUN)):
+        for _ in range(self.rng.randint(*MOMENTS_PER_RUN)):
             if not self._wait_for_moment(victims):
                 break
-            kind = self._choose_kind(master)
-            self._kill(victims, kind)
-            if kind == "driver":
+            if "driver" in self._strike(victims, [self._choose_kind(master) for _ in range(self.rng.choice(AT_ONCE))]):
                 job.kill()
                 job.wait()
                 job = start_job("train", master, self._settings(self.name), log)
@@ -104,7 +105,7 @@ class Soak:
 
     def _wait_for_moment(self, victims: Victims) -> bool:
         """Until there is something to disturb: mostly in training, sometimes while ranks start. False: it has ended."""
-        early, started = self.rng.random() < 0.25, time.monotonic()
+        early, started = self.rng.random() < 0.4, time.monotonic()
         while time.monotonic() - started < STANDSTILL_SECONDS:
             if victims.has_ended():
                 return False
@@ -116,22 +117,30 @@ class Soak:
         victims.end()
         return False
 
-    def _kill(self, victims: Victims, kind: str) -> None:
-        ranks = victims.ranks()
-        chosen = victims.choose(kind, self.rng)
-        if chosen is None or not ranks:
-            return
-        killed_at = time.monotonic()
-        try:
-            chosen.send_signal(signal.SIGSTOP if kind.endswith("stopped") else signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            return
-        _, alive = psutil.wait_procs(ranks, timeout=SECONDS)
-        self._keep({"kind": kind, "run": self.name, "seconds": round(time.monotonic() - killed_at, 2)})
+    def _strike(self, victims: Victims, kinds: list[str]) -> list[str]:
+        """Kills one process of each kind and waits until the ranks of this moment are gone; the kinds that it found."""
+        ranks, killed = victims.ranks(), {}
+        for kind in kinds if ranks else ():
+            chosen = victims.choose(kind, self.rng)
+            try:
+                if chosen is not None:
+                    chosen.send_signal(signal.SIGSTOP if kind.endswith("stopped") else signal.SIGKILL)
+                    killed[chosen.pid] = (kind, time.monotonic())
+            except psutil.NoSuchProcess:
+                continue
+            if kind == "driver":  # nothing is left to disturb
+                break
+            time.sleep(self.rng.uniform(0.0, 0.3))  # not to wait for anything: at random
+        _, alive = psutil.wait_procs(ranks if killed else [], timeout=SECONDS)
+        gone = time.monotonic()
+        for kind, at in killed.values():
+            line = {"kind": kind, "run": self.name, "at_once": len(killed), "seconds": round(gone - at, 2)}
+            self._keep(line)
         if alive:
             pids = [process.pid for process in alive]
-            self._tell("hangs", f"{kind} {chosen.pid}: ranks {pids} still ran after {SECONDS:.0f} s")
+            self._tell("hangs", f"ranks {pids} still ran {SECONDS:.0f} s after {killed}")
         victims.forget_progress()
+        return [kind for kind, _ in killed.values()]
 
     def _finish(self, job: psutil.Popen) -> int | None:
         try:
@@ -169,18 +178,21 @@ class Soak:
         return Counter(wrong for line in self._runs() for wrong in line["wrong"])
 
     def table(self) -> str:
-        lines = ["| killed | times | noticed after, median s | at most s |", "|---|---|---|---|"]
+        lines = ["| killed | times | alone | then noticed after, median s | at most s |", "|---|---|---|---|---|"]
         for kind in KINDS:
-            seconds = [line["seconds"] for line in self._kills() if line["kind"] == kind] or [0.0]
-            number = sum(line["kind"] == kind for line in self._kills())
-            lines.append(f"| {kind} | {number} | {statistics.median(seconds):.1f} | {max(seconds):.1f} |")
+            found = [line for line in self._kills() if line["kind"] == kind]
+            alone = [line["seconds"] for line in found if line["at_once"] == 1]
+            median, most = (statistics.median(alone), max(alone)) if alone else (0.0, 0.0)
+            lines.append(f"| {kind} | {len(found)} | {len(alone)} | {median:.1f} | {most:.1f} |")
+        slowest = max((line["seconds"] for line in self._kills()), default=0.0)
         wrong, runs = self.count_wrong(), self._runs()
         minutes = sum(line["seconds"] for line in runs) / 60
         load = statistics.median(line["load"] for line in runs) if runs else 0.0
         return "\n".join([
             *lines, "",
             f"{self._num_kills()} kills in {len(runs)} runs, {minutes:.0f} minutes at a load of {load:.1f} on "
-            f"{os.cpu_count()} cores; " + ", ".join(f"{name}: {wrong[name]}" for name in WRONG),
+            f"{os.cpu_count()} cores; slowest notice {slowest:.1f} s; "
+            + ", ".join(f"{name}: {wrong[name]}" for name in WRONG),
         ])  # fmt: skip
 
 

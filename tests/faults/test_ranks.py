@@ -137,10 +137,15 @@ def test_slots_that_something_else_holds_are_not_waited_for_without_end(spark, t
     holder.join()
 
 
-def test_nan_stops_every_rank_at_the_same_step_and_spoils_no_checkpoint(spark, tmp_path, data):
+def test_nan_stops_every_rank_at_the_same_step_names_its_rank_and_spoils_no_checkpoint(spark, tmp_path, data):
     config = config_for(tmp_path)
-    with pytest.raises(DataError, match=r"NaN or Inf at epoch 0, step 0 .*train.learning_rate, 0.001 now"):
+    message = (
+        r"^rank 1 on .*: NaN or Inf at epoch 0, step 0 \(step 0 of the run\): the loss of 8 of 8 rows, the first in "
+        r"part-00000.parquet, row group \d, is nan; all ranks stopped there, .*train.learning_rate, 0.001 now"
+    )
+    with pytest.raises(DataError, match=message) as caught:
         launch(spark, config, data, {"kind": "nan", "step": -1, "ranks": [1]})
+    assert caught.value.exit_code == 3
     assert list((tmp_path / "runs/run/checkpoints").glob("*")) == []
 
 

@@ -225,8 +225,9 @@ def _watched_rank(
         "interface": offer.interface,
     }
     child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, offer))
+    watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
     try:
-        early = child.next_message(START_SECONDS) if rank == 0 else None
+        early = watch.first_message() if rank == 0 else None
         port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
         problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
         if any(problems):
@@ -234,7 +235,6 @@ def _watched_rank(
             outcome: dict[str, Any] = {"failure": describe_failure(text, ResourceError.exit_code)}
         else:
             child.send({"rendezvous_address": leader, "rendezvous_port": port})
-            watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
             outcome = watch.outcome(None if port else early)
         if "failure" in outcome:
             child.kill()

@@ -35,6 +35,14 @@ class Watch:
         self._waiting_file = directory / f"waiting-{rank}"
         self._peer_failed_at: float | None = None
 
+    def first_message(self) -> dict[str, Any]:
+        """What the child says first, before it has met the others, or what is wrong with it."""
+        while True:
+            message = self._child.next_message(_POLL_SECONDS)
+            failure = None if message else self._judge(set())
+            if message or failure:
+                return message or {"failure": failure}
+
     def outcome(self, message: dict[str, Any] | None) -> dict[str, Any]:
         """Waits for {"result": ...} or {"failure": ...}. `message` is one that the child has sent already, if any."""
         while True:
@@ -68,7 +76,9 @@ class Watch:
 
     def _judge(self, names: set[str]) -> dict[str, Any] | None:
         state, silent = self._child.state, self._child.seconds_silent()
-        allowed = self._hang_seconds if self._child.has_joined else START_SECONDS
+        # An import may keep all its threads from running, but does not stop the process.
+        is_starting = not self._child.has_joined and not self._child.is_stopped()
+        allowed = START_SECONDS if is_starting else self._hang_seconds
         if silent > allowed:
             return self._hang(f"nothing was heard for {allowed:.0f} s, {last_seen(state)}; it hangs or was stopped")
         if not self._child.has_joined:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 from farandole.config import Config, parse_config
 from farandole.core.manifest import Manifest, read_manifest
-from farandole.errors import DataError, FarandoleError
+from farandole.errors import DataError, FarandoleError, OtherRankError
 from farandole.train.progress import Progress
 
 HEARTBEAT_SECONDS = 1.0
@@ -118,7 +118,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         "exit_code": error.exit_code if isinstance(error, FarandoleError) else 1,
         "message": str(error) if own else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "lost_peer": not own and is_lost_peer(error),
+        "lost_peer": isinstance(error, OtherRankError) or (not own and is_lost_peer(error)),
     }
 
 
