@@ -32,7 +32,7 @@ SECONDS = 30.0
 STANDSTILL_SECONDS = 240.0
 """Without any step, no kill pending: then the run hangs. Long, as a busy machine imports TensorFlow slowly."""
 MOMENTS_PER_RUN = (4, 8)
-AT_ONCE = (1, 1, 2, 3)
+AT_ONCE = (1, 2, 3, 4)
 """How many processes are killed in one moment, one right after the other."""
 SETTINGS = (
     "model.name=mlp", "model.arguments={hidden_units=[64]}", "train.epochs=40", "train.checkpoint_every_steps=10",
