@@ -29,7 +29,7 @@ KINDS = ("rank", "rank stopped", "Python worker", "Python worker stopped", "exec
 WRONG = ("hangs", "receipts wrong", "weights differ", "exit code not 0", "leftovers")
 SECONDS = 30.0
 """Within which a kill must be noticed, and no rank of a killed driver may be left."""
-STANDSTILL_SECONDS = 240.0
+STANDSTILL_SECONDS = 400.0
 """Without any step, no kill pending: then the run hangs. Long, as a busy machine imports TensorFlow slowly."""
 MOMENTS_PER_RUN = (4, 8)
 AT_ONCE = (1, 2, 3, 4)
@@ -37,6 +37,7 @@ AT_ONCE = (1, 2, 3, 4)
 SETTINGS = (
     "model.name=mlp", "model.arguments={hidden_units=[64]}", "train.epochs=40", "train.checkpoint_every_steps=10",
     "train.log_every_steps=10", "train.max_restarts=1000", "train.hang_seconds=5.0",
+    "train.slots_wait_seconds=600.0",  # a busy machine takes more than a minute to start two executors
 )  # fmt: skip
 
 

@@ -69,9 +69,9 @@ def test_hostile_names_in_a_folder_and_its_label_table(spark: SparkSession, root
     for seed, name in enumerate(names):
         picture(root / "raw" / name / f"{name}.png", 2 * seed)
         picture(root / "raw" / name / "plain.png", 2 * seed + 1)
-    (root / "raw" / "link").symlink_to(root / "outside")
+    (root / "raw" / "link.png").symlink_to(root / "outside" / "precious")
     rows = [{"file": f"{name}/{name}.png", "label": name} for name in names]
-    rows += [{"file": f"{name}/x.png", "label": name} for name in HOSTILE] + [{"file": "link/precious", "label": ".."}]
+    rows += [{"file": f"{name}/x.png", "label": name} for name in HOSTILE] + [{"file": "link.png", "label": ".."}]
     (root / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = surroundings(root)
     manifest = ensure_balanced(
@@ -79,7 +79,7 @@ def test_hostile_names_in_a_folder_and_its_label_table(spark: SparkSession, root
         config_for(root, source="folder", label_table=str(root / "labels.jsonl"), image_column="file"),
     )
     assert set(manifest.class_names) >= set(names)
-    assert read_manifest(root / "work" / "clean").quarantine["unsafe_path"] >= 3
+    assert read_manifest(root / "work" / "clean").quarantine["unsafe_path"] == 4
     assert surroundings(root) == before
 
 
