@@ -43,7 +43,7 @@ def config_for(root: Path, **data: Any) -> Config:
             "paths": {"work": str(root / "work")},
             "data": {"path": str(root / "raw"), **data},
             "image": {"height": 4, "width": 4},
-            "split": {"val_fraction": 0.2, "test_fraction": 0.2},
+            "split": {"val_fraction": 0.0, "test_fraction": 0.0},
             "layout": {"num_files": 2},
         }
     )

@@ -41,7 +41,7 @@ class Child:
         self.last_heard = time.monotonic()
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, name=f"rank {spec['rank']}", daemon=True).start()
-        self.send(spec)
+        self.send({**spec, "parent": os.getpid()})
 
     def send(self, message: dict[str, Any]) -> None:
         """Writes one line; that a child has died shows in next_message, not here."""
