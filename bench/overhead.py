@@ -3,9 +3,9 @@
     ./do bench overhead --data DIR [--epochs 1] [--work DIR] [--set section.key=value ...]
 
 DIR holds CIFAR-10 as SPLIT/CLASS/FILE. A run of its own with them and one without would differ by less than two runs of
-the same kind do, so their time is taken directly, in a training with the default settings: on the training thread, for
-which the steps wait, and as CPU seconds of all threads (accounted_rank.py). The tasks that watch the ranks, and the
-driver that watches the tasks, are counted with all that they do, Spark included.
+the same kind do, so their time is taken directly, in a training with the settings of conf/cifar10.toml: on the training
+thread, for which the steps wait, and as CPU seconds of all threads (accounted_rank.py). The tasks that watch the ranks,
+the driver that watches the tasks, and Spark's JVM are counted with all that they do.
 """
 
 import argparse
@@ -22,16 +22,17 @@ import psutil
 
 BENCH = Path(__file__).resolve().parent
 PARTS = ("heartbeats", "receipts", "checkpoints")
+WATCHERS = ("tasks", "driver", "Spark's JVM")
 MODULE = "accounted_rank"
 
 
 class Watchers:
-    """CPU seconds of the ranks' tasks and of the driver, while the ranks train."""
+    """CPU seconds of those who watch while the ranks train: the tasks, the driver, and Spark's JVM with all it does."""
 
     def __init__(self, history: Path) -> None:
         self._history, self._stop = history, threading.Event()
-        self._first: dict[psutil.Process, float] = {}
-        self._last: dict[psutil.Process, float] = {}
+        self._first: dict[tuple[str, psutil.Process], float] = {}
+        self._last: dict[tuple[str, psutil.Process], float] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watchers":
@@ -42,8 +43,11 @@ class Watchers:
         self._stop.set()
         self._thread.join()
 
-    def seconds(self) -> float:
-        return sum(self._last[process] - first for process, first in self._first.items())
+    def seconds(self) -> dict[str, float]:
+        found = dict.fromkeys(WATCHERS, 0.0)
+        for (kind, process), first in self._first.items():
+            found[kind] += self._last[kind, process] - first
+        return found
 
     def _watch(self) -> None:
         while not self._stop.wait(0.2):
@@ -51,12 +55,11 @@ class Watchers:
                 continue
             me = psutil.Process()
             ranks = [p for p in me.children(recursive=True) if MODULE in " ".join(p.cmdline())]
-            if not ranks:
-                continue
-            for process in {me, *me.children(), *(rank.parent() for rank in ranks)} - {None}:
-                used = process.cpu_times()
-                self._last[process] = used.user + used.system
-                self._first.setdefault(process, self._last[process])
+            tasks = [(WATCHERS[0], parent) for rank in ranks if (parent := rank.parent())]
+            for key in [*tasks, (WATCHERS[1], me), *((WATCHERS[2], child) for child in me.children())] if ranks else []:
+                used = key[1].cpu_times()
+                self._last[key] = used.user + used.system
+                self._first.setdefault(key, self._last[key])
 
 
 def main() -> None:
@@ -113,7 +116,7 @@ def print_table(found: dict[str, Any]) -> None:
     steps = ranks[0]["metrics"]["train"]["steps"]
     print("| part | of the training thread's time | ms per step | of the CPU time |\n|---|---|---|---|")
     rows = {part: [sum(rank[kind].get(part, 0.0) for rank in ranks) for kind in ("wall", "cpu")] for part in PARTS}
-    rows["tasks and driver"] = [0.0, found["watchers"]]
+    rows.update({kind: [0.0, seconds] for kind, seconds in found["watchers"].items()})
     rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
     for part, (seconds, cpu_seconds) in rows.items():
         each = 1000 * seconds / steps / len(ranks)

@@ -24,7 +24,7 @@ SLOTS_SECONDS = 60.0
 BEAT_SECONDS = 1.0
 END_SECONDS = GRACE_SECONDS + 1.5
 """How long a stage may take to end after a rank has told its failure."""
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 
 
 @contextmanager
