@@ -31,9 +31,11 @@ SECONDS = 30.0
 """Within which a kill must be noticed, and no rank of a killed driver may be left."""
 STANDSTILL_SECONDS = 400.0
 """Without any step, no kill pending: then the run hangs. Long, as a busy machine imports TensorFlow slowly."""
-MOMENTS_PER_RUN = (4, 8)
+MOMENTS_PER_RUN = (8, 14)
 AT_ONCE = (1, 2, 3, 4)
 """How many processes are killed in one moment, one right after the other."""
+EARLY = 0.65
+"""Of the moments, so many come while ranks start: they are cheap, and no less dangerous. The others are in training."""
 SETTINGS = (
     "model.name=mlp", "model.arguments={hidden_units=[64]}", "train.epochs=40", "train.checkpoint_every_steps=10",
     "train.log_every_steps=10", "train.max_restarts=1000", "train.hang_seconds=5.0",
@@ -99,14 +101,14 @@ class Soak:
         return [*SETTINGS, f"paths.work={self.work}", f"train.run_name={name}"]
 
     def _choose_kind(self, master: str) -> str:
-        """At random, kinds that were rare up to now before others."""
+        """At random, kinds that were rare up to now before others; drivers less often, as they take longest to start."""
         kinds = [kind for kind in KINDS if kind != "executor" or "cluster" in master]
         done = Counter(line["kind"] for line in self._kills())
-        return self.rng.choices(kinds, [2.0 ** -done[kind] for kind in kinds])[0]
+        return self.rng.choices(kinds, [2.0 ** -(done[kind] * (3 if kind == "driver" else 1)) for kind in kinds])[0]
 
     def _wait_for_moment(self, victims: Victims) -> bool:
-        """Until there is something to disturb: mostly in training, sometimes while ranks start. False: it has ended."""
-        early, started = self.rng.random() < 0.4, time.monotonic()
+        """Until there is something to disturb. False: the run has ended."""
+        early, started = self.rng.random() < EARLY, time.monotonic()
         while time.monotonic() - started < STANDSTILL_SECONDS:
             if victims.has_ended():
                 return False
