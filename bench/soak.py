@@ -55,7 +55,10 @@ class Soak:
         self.deadline = time.monotonic() + 60 * minutes
         self.file = work / "soak.jsonl"
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        compared = {line["run"] for line in found if "kills" in line}
+        self.lines = [line for line in found if line["run"] in compared]  # not those of a run that was broken off
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         self.wrong: list[str] = []
         """Of the run that is going on."""
 
@@ -101,7 +104,7 @@ class Soak:
         return [*SETTINGS, f"paths.work={self.work}", f"train.run_name={name}"]
 
     def _choose_kind(self, master: str) -> str:
-        """At random, kinds that were rare up to now before others; drivers less often, as they take longest to start."""
+        """At random, kinds that were rare up to now before others; drivers less often, as they start slowly."""
         kinds = [kind for kind in KINDS if kind != "executor" or "cluster" in master]
         done = Counter(line["kind"] for line in self._kills())
         return self.rng.choices(kinds, [2.0 ** -(done[kind] * (3 if kind == "driver" else 1)) for kind in kinds])[0]
