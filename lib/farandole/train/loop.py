@@ -17,6 +17,7 @@ from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
 from farandole.train.augment import augmented
+from farandole.train.blame import Where, blame
 from farandole.train.checkpoint import (
     Position,
     assign_variables,
@@ -124,7 +125,7 @@ class Trainer:
                 result = self.step(batch.images, batch.labels, batch_rows=rows, learning_rate=rate)
                 self.progress.finish_step(step + 1, plan.epoch)
                 if not result.is_finite:
-                    raise DataError(self._describe_nan(f"loss {result.loss_sum / rows}"))
+                    raise blame(self.step, batch, self.files["train"], self.world, self._where())
                 self.accounting.add(batch, self.files["train"])
                 self.position = self.position.model_copy(
                     update={
@@ -213,13 +214,8 @@ class Trainer:
             warmup_steps=round(train.warmup_epochs * self.steps_per_epoch),
         )
 
-    def _describe_nan(self, found: str) -> str:
-        where = f"epoch {self.position.epoch}, step {self.position.step} (step {self.position.global_step} of the run)"
-        return (
-            f"NaN or Inf at {where}: {found}; all ranks stopped there, and the newest "
-            f"checkpoint is from before it; lower train.learning_rate, {self.config.train.learning_rate} now, "
-            f"or set train.clip_norm"
-        )
+    def _where(self) -> Where:
+        return Where(self.position, self.config.train.learning_rate)
 
     def _sum_accounting(self) -> Accounting:
         self.progress.enter("summing")
@@ -268,7 +264,7 @@ class Trainer:
         """Finite gradients can still overflow a weight or an optimizer's square; ranks have the same ones."""
         for variable in (*self.model.variables, *self.step.optimizer.variables):
             if not np.isfinite(variable.numpy()).all():
-                raise DataError(self._describe_nan(f"{variable.path} is not finite"))
+                raise DataError(self._where().describe(f"{variable.path} is not finite"))
 
     def _restore(self) -> None:
         """Every rank takes the newest whole checkpoint, after all agree which one that is."""

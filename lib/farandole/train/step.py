@@ -69,6 +69,14 @@ class TrainStep:
         """Whether the newest step has its own gradients and is at their sum over ranks, or past it. Any thread."""
         return bool(self._num_sums.numpy() >= self._num_steps)
 
+    def alone(self, images: Any, labels: Any) -> tuple[np.ndarray, bool]:
+        """Losses of these rows, float32 [n], and whether their gradients are finite; no other rank takes part."""
+        with tf.GradientTape() as tape:  # not as in training: layers may then ask other ranks for their statistics
+            losses = self._losses(tf.cast(self._model(images, training=False), tf.float32), labels)
+            loss_sum = tf.reduce_sum(losses)
+        gradients = tape.gradient(loss_sum, self._model.trainable_variables)
+        return losses.numpy(), all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
     def _losses(self, logits: Any, labels: Any) -> Any:
         """Cross-entropy per row, float32 [n], weighted by class."""
         smoothing = self._train.label_smoothing
