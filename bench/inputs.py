@@ -15,6 +15,8 @@ from farandole.core.schema import CLEAN, SPLITS
 SIDE, ROW_BYTES = 32, 32 * 32 * 3
 NUM_FILES = 6
 PHOTO_SIZE = (500, 375)
+PHOTO_TARGETS = (224, 128, 96)
+"""Sides to which photos are resized."""
 _CLASS_NAMES = [f"class-{label}" for label in range(10)]
 _ROWS_PER_FILE, _ROWS_PER_ROW_GROUP = 2048, 256
 
@@ -75,6 +77,17 @@ def _rows(ids: pa.Array, labels: np.ndarray, rows: slice, rng: np.random.Generat
     images = pa.Array.from_buffers(pa.binary(), len(labels), buffers)
     hashes = rng.integers(-(2**63), 2**63 - 1, len(labels))
     return pa.table([ids, images, pa.array(labels), pa.array(hashes)], schema=CLEAN)
+
+
+def write_pictures(root: Path, num_pictures: int) -> None:
+    """Writes JPEG files of 32x32 pixels, about 1 KB each, as CLASS/FILE."""
+    rng = np.random.default_rng(0)
+    for name in _CLASS_NAMES:
+        (root / name).mkdir(parents=True)
+    for number in range(num_pictures):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        picture = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        picture.save(root / _CLASS_NAMES[number % len(_CLASS_NAMES)] / f"{number:06d}.jpg", quality=85)
 
 
 def write_photos(root: Path, num_photos: int) -> None:

@@ -6,14 +6,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
-from inputs import NUM_FILES
+from inputs import NUM_FILES, PHOTO_TARGETS, SIDE
 
 Job = Callable[[], object]
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS, BATCH_SIZE = 0.05, 64
 
 
 def measure(job: Job) -> dict[str, float]:
@@ -121,14 +122,37 @@ def duckdb(work: Path) -> Job:
     return job
 
 
-def farandole_decode(work: Path) -> Job:
+def preprocess(work: Path) -> Job:
+    from farandole.config import parse_config
+    from farandole.spark.clean import preprocess
+    from farandole.spark.records import list_source
+
+    source = {"source": "folder", "path": str(work / "pictures")}
+    tables = {"paths": {"work": str(work / "preprocessed")}, "data": source, "image": {"height": SIDE, "width": SIDE}}
+    config, spark = parse_config(tables), _session()
+
+    def job() -> None:
+        shutil.rmtree(work / "preprocessed", ignore_errors=True)  # else it would take the pictures over
+        preprocess(spark, config, list_source(config), config_fingerprint="bench", parent_fingerprint="bench")
+
+    return _after_one(job)
+
+
+def read_decode(work: Path) -> Job:
+    import simplejpeg
+
+    paths = sorted((work / "pictures").glob("*/*.jpg"))
+    return lambda: [simplejpeg.decode_jpeg(path.read_bytes()) for path in paths]
+
+
+def farandole_decode(work: Path, side: int) -> Job:
+    import numpy as np
+
     from farandole.config import parse_config
     from farandole.core import image
 
-    section = {"height": 224, "width": 224, "channels": 3}
-    rules = parse_config({"paths": {"work": str(work)}, "image": section}).image
-    photos = _photos(work)
-    return lambda: [image.decode(photo, rules).sum() for photo in photos]
+    rules = parse_config({"image": {"height": side, "width": side, "channels": 3}}).image
+    return _in_batches(work, lambda photo: image.decode(photo, rules), np.stack)
 
 
 def pillow(work: Path) -> Job:
@@ -141,12 +165,23 @@ def pillow(work: Path) -> Job:
         picture = Image.open(io.BytesIO(photo)).convert("RGB")
         return np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR))
 
-    photos = _photos(work)
-    return lambda: [decode(photo).sum() for photo in photos]
+    return _in_batches(work, decode, np.stack)
 
 
-def _photos(work: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((work / "photos").iterdir())]
+def libjpeg_turbo(work: Path) -> Job:
+    import simplejpeg
+
+    return _in_batches(work, simplejpeg.decode_jpeg, lambda batch: None)
+
+
+def _in_batches(work: Path, decode: Callable[[bytes], Any], stack: Callable[[list[Any]], object]) -> Job:
+    photos = [path.read_bytes() for path in sorted((work / "photos").iterdir())]
+
+    def job() -> None:
+        for start in range(0, len(photos), BATCH_SIZE):
+            stack([decode(photo) for photo in photos[start : start + BATCH_SIZE]])
+
+    return job
 
 
 def _fresh(directory: Path) -> Path:
@@ -171,7 +206,9 @@ def _after_one(job: Job) -> Job:
 
 def main() -> None:
     contenders = {"farandole": farandole, "spark": spark, "polars": polars, "duckdb": duckdb}
-    contenders |= {"farandole-decode": farandole_decode, "pillow": pillow}
+    contenders |= {"preprocess": preprocess, "read-decode": read_decode}
+    contenders |= {"pillow-224": pillow, "libjpeg-turbo": libjpeg_turbo}
+    contenders |= {f"farandole-{side}": partial(farandole_decode, side=side) for side in PHOTO_TARGETS}
     name, work = sys.argv[1:]
     print(json.dumps(measure(contenders[name](Path(work)))))
 

@@ -76,6 +76,9 @@ class Layout(Section):
     """Upper bound; the row groups of a file differ by at most one row."""
     num_files: int = Field(default=0, ge=0)
     """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
+    rewrite: Literal["always", "auto"] = "always"
+    """always: equal files in a global shuffle. auto: the files of clean/ stay as they are where no row is added or
+    dropped, they are even within a tenth and large enough, and their labels are mixed; it says what it does and why."""
 
 
 class Pipeline(Section):
@@ -106,6 +109,15 @@ class Config(Section):
             raise ValueError(
                 f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
                 f"received {[*self.data.keep_columns, *self.missing.columns]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_named(self) -> "Config":
+        if self.layout.rewrite == "auto" and self.train.reader == "petastorm":
+            raise ValueError(
+                f"train.reader = {self.train.reader!r} needs the columns that only a rewritten balanced/ has; "
+                f"received layout.rewrite = {self.layout.rewrite!r}; set it to always"
             )
         return self
 

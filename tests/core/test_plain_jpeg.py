@@ -1,4 +1,4 @@
-"""Small plain JPEGs go past Pillow, and nobody can tell from the pixels."""
+"""Plain JPEGs go past Pillow, and nobody can tell from the pixels."""
 
 import io
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from farandole.config import Image as Rules
-from farandole.core import image
+from farandole.core import image, plain_jpeg
 from farandole.core.plain_jpeg import decode_plain
 from farandole.core.quality import RejectedError
 
@@ -22,7 +22,7 @@ def jpeg(width: int, height: int, mode: str = "RGB", **options: Any) -> bytes:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-@pytest.mark.parametrize("size", [(16, 16), (31, 17), (63, 40), (1, 9)])
+@pytest.mark.parametrize("size", [(16, 16), (31, 17), (63, 40), (1, 9), (45, 100), (46, 47), (113, 92), (190, 185)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_pixels_are_pillows(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], mode: str, subsampling: int, channels: int
@@ -52,9 +52,32 @@ def test_all_that_is_not_plain_is_left_to_pillow() -> None:
         "bytes between segments": plain[:20] + b"\0" + plain[20:],
         "twelve bits": plain.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         "RGB components": plain.replace(b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01", b"\x03R\x22\0G\x11\x01B\x11\x01"),
-        "decoded at a smaller scale": jpeg(32, 40),
     }
     assert {name: decode_plain(data, rules) for name, data in others.items()} == dict.fromkeys(others)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((45, 45), (45, 45)),
+        ((46, 46), (23, 23)),
+        ((45, 400), (45, 400)),
+        ((184, 91), (92, 46)),
+        ((99, 92), (25, 23)),
+        ((400, 400), (50, 50)),
+    ],
+)
+def test_a_large_one_is_decoded_at_a_smaller_scale(size: tuple[int, int], decoded: tuple[int, int]) -> None:
+    pixels = decode_plain(jpeg(*size), Rules(height=16, width=8))  # 1.4 * 16 are 23 after rounding up
+    assert pixels is not None
+    assert pixels.shape == (decoded[1], decoded[0], 3)
+
+
+def test_a_huge_one_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_jpeg, "MAX_PIXELS", 20 * 30)
+    rules = Rules(height=16, width=16)
+    assert decode_plain(jpeg(20, 30), rules) is not None
+    assert decode_plain(jpeg(20, 31), rules) is None
 
 
 def test_a_damaged_scan_is_judged_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -376,8 +376,8 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
     """If a reduce task got other rows than a map task sent, the checksums would differ."""
     clean = write_clean(tmp_path, tables())
 
-    def forge(spark, description, num_items, task, *, num_tasks):
-        results = run_tasks(spark, description, num_items, task, num_tasks=num_tasks)
+    def forge(spark, description, num_items, task, **options):
+        results = run_tasks(spark, description, num_items, task, **options)
         if description == "rebalance: write files":
             results[0] = move.Written(results[0].entry, results[0].class_counts, results[0].checksum ^ 1)
         return results

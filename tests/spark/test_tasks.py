@@ -34,6 +34,20 @@ def test_numbers_that_share_a_task_keep_their_order(spark):
     assert run_tasks(spark, "nothing", 0, lambda number: number, num_tasks=2) == []
 
 
+def test_after_a_failure_no_further_number_begins(spark, tmp_path):
+    def task(number):
+        (tmp_path / f"began-{number}").touch()
+        if number == 1:
+            raise FarandoleError(f"number {number} fails")
+
+    mark = tmp_path / "failed"
+    for _ in range(2):  # the second time as after the loss of its host: the mark is there, and it fails again
+        with pytest.raises(FarandoleError, match="number 1 fails"):
+            run_tasks(spark, "fails", 4, task, num_tasks=1, failure_mark=mark)
+        assert [(tmp_path / f"began-{number}").exists() for number in range(4)] == [True, True, False, False]
+    assert mark.read_text() == "1"
+
+
 def test_archives_are_forgotten_and_can_still_be_imported_from(tmp_path, monkeypatch):
     archive = tmp_path / "archive.zip"
     with zipfile.ZipFile(archive, "w") as file:

@@ -7,7 +7,7 @@ The rules, in the order in which they are applied:
 2.  The header is checked before pixels are decoded: `too_large` above image.max_pixels (and above Pillow's own limit
     of 178,956,970), `too_small` below image.min_side_pixels.
 3.  Of an animation or a file with several pages, the first picture is taken.
-4.  A JPEG that is much larger than the target is decoded at 1/2, 1/4 or 1/8, but never below twice the target per
+4.  A JPEG that is larger than the target is decoded at 1/2, 1/4 or 1/8, but never below 1.4 times the target's longer
     side; the last step is always an anti-aliased resize.
 5.  Bytes that end early are `truncated`; any other failure of a decoder is `undecodable`.
 6.  The EXIF orientation is applied once. An EXIF block that cannot be parsed counts as none.
@@ -36,9 +36,11 @@ from PIL import (
 )
 
 from farandole.config import Image as ImageRules
-from farandole.core.plain_jpeg import decode_plain
+from farandole.core.plain_jpeg import decode_plain, least_side
 from farandole.core.quality import RejectedError, check_not_blank, check_num_bytes, check_size
 
+RULES_VERSION = 2
+"""Raised when a rule gives other pixels: what was made by the old one is stale then."""
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What may be opened. Pillow knows some forty more, old and rarely fuzzed."""
 
@@ -124,8 +126,7 @@ def encode(pixels: np.ndarray, rules: ImageRules) -> bytes:
 def _load(data: bytes, rules: ImageRules) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     check_size(*image.size, rules)
-    # Twice the longer side in both directions: right for every orientation and every kind of resize.
-    side = 2 * max(rules.height, rules.width)
+    side = least_side(rules)
     image.draft(None, (side, side))
     image.load()
     return image

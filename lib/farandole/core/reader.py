@@ -104,7 +104,10 @@ class SplitFiles:
             DataError: names the file and the row group.
         """
         start, stop = self.starts[row_group], self.starts[row_group + 1]
-        rows = _numpy(table, "row")
+        if "row" in table.column_names:
+            rows, copies = _numpy(table, "row"), _numpy(table, "copy")
+        else:  # a file of preprocess that rebalance kept: no copies, and each row where the manifest says
+            rows, copies = np.arange(start, start + len(table)), np.zeros(len(table), np.int32)
         if len(rows) != stop - start or not np.array_equal(rows, np.arange(start, stop)):
             raise DataError(f"{self.name(row_group)} does not hold rows {start} to {stop - 1} of its split")
         labels = _numpy(table, "label")
@@ -117,7 +120,7 @@ class SplitFiles:
             self._pixels(table.column("image"), row_group, indices),
             labels[indices],
             hash_ids(table.column("image_id"))[indices],
-            _numpy(table, "copy")[indices],
+            copies[indices],
             rows[indices],
         )
 

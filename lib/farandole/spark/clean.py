@@ -74,6 +74,7 @@ def preprocess(
             source.num_parts,
             lambda part: stage_part(config, source, old, staging, part),
             num_tasks=num_tasks,
+            failure_mark=staging / "failed",
         )
         if old.files:
             say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")

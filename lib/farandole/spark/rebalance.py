@@ -23,6 +23,7 @@ from farandole.core.order_statistics import Combine, Measure, Scan, keys_at_rank
 from farandole.core.rebalance_plan import Piece, RebalancePlan, plan_rebalance
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
+from farandole.spark.keep import keep_files
 from farandole.spark.move import (
     Cuts,
     Moved,
@@ -47,7 +48,8 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     """Writes config.work/balanced from config.work/clean; the same bytes on every run, whatever the cluster.
 
     The train split is balanced by config.balance; val and test keep their rows. All three are laid out as files
-    whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order.
+    whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order; unless
+    layout.rewrite is "auto" and core/rewrite_plan.py finds that the files of clean/ will do as they are.
 
     Args:
         spark: a running session.
@@ -61,31 +63,38 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     Raises:
         DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
             occurs twice, or two rows share a 64-bit key.
-        ConflictError: another process is writing config.work/balanced.
-        ResourceError: the disk is full; where it is before the start, nothing is written at all.
+        ConflictError: another process is writing config.work/balanced, or clean/ while its files are to be kept.
+        ResourceError: the disk is full; where it is before the start, not a row is written.
     """
     before = clean.splits["train"].class_counts
     balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
     plan = plan_rebalance(clean, balance, config)
-    through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
-    # On disk at a time: every image in its output file, and in a spill file where there are any.
-    copies = 2 if through is _through_spill else 1
-    commit.check_free(config.work / "balanced", copies * int(plan.targets.sum()) * plan.row_bytes)
     with commit.new_directory(config.work / "balanced") as directory:
-        cuts = _find_cuts_or_damage(spark, plan)
-        moved, written = through(spark, plan, cuts, directory, clean, config.layout.rows_per_row_group)
+        kept = config.layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, config.layout, directory)
         changed = {
             "stage": "rebalance",
             "created_by": f"farandole {farandole.__version__}",
             "config_fingerprint": config_fingerprint,
             "parent_fingerprint": clean.fingerprint(),
-            "splits": _split_entries(plan, moved, written),
+            "splits": clean.splits if kept else _rewrite(spark, config, clean, plan, directory),
             "class_weights": balance.class_weights,
             "class_counts_before": before,
         }
         manifest = Manifest(**clean.model_dump() | changed)
         commit.write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
+
+
+def _rewrite(
+    spark: SparkSession, config: Config, clean: Manifest, plan: RebalancePlan, directory: Path
+) -> dict[str, SplitEntry]:
+    through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
+    # On disk at a time: every image in its output file, and in a spill file where there are any.
+    copies = 2 if through is _through_spill else 1
+    commit.check_free(config.work / "balanced", copies * int(plan.targets.sum()) * plan.row_bytes)
+    cuts = _find_cuts_or_damage(spark, plan)
+    moved, written = through(spark, plan, cuts, directory, clean, config.layout.rows_per_row_group)
+    return _split_entries(plan, moved, written)
 
 
 def _through_memory(
@@ -107,7 +116,14 @@ def _through_spill(
     spilled.mkdir()
     map_task = functools.partial(spill, plan, cuts, spilled)
     num_tasks = _num_tasks(spark, plan, plan.counts)
-    moved = run_tasks(spark, "rebalance: sort rows by file", len(plan.pieces), map_task, num_tasks=num_tasks)
+    moved = run_tasks(
+        spark,
+        "rebalance: sort rows by file",
+        len(plan.pieces),
+        map_task,
+        num_tasks=num_tasks,
+        failure_mark=spilled / "failed",
+    )
     _check_moved(plan, clean, moved)
     reduce_task = functools.partial(write_from_spill, plan, spilled, directory, rows_per_row_group)
     num_tasks = _num_tasks(spark, plan, plan.targets)

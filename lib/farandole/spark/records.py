@@ -14,23 +14,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole.config import Config
+from farandole.core.fingerprint import hash_ids
 from farandole.core.parquet import write_file
 from farandole.spark.ingest import LISTING, list_records, listing_fingerprint, open_source
 from farandole.spark.label_table import list_labelled
 from farandole.spark.table_columns import check_fill, refuse_repeated_ids, sort_classes
 from farandole.spark.table_files import list_table, pieces_fingerprint
 from farandole.spark.table_rows import image_loader, read_rows
-from farandole.spark.tasks import run_tasks, spark_path
+from farandole.spark.tasks import run_tasks
 
 LISTING_NAME = "listing.parquet"
 """In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
 RECORDS_PER_PART = 2048
 """Listed files of one task. Fixed: the output's file boundaries follow from it."""
+IDS_PER_TASK = 4_000_000
+"""Compared at once, in some hundreds of MB."""
 _ROWS_PER_SCAN = 65_536
 
 
@@ -99,15 +102,23 @@ def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Pat
     with pq.ParquetWriter(path, listing.schema) as writer:
         for start, count in zip(np.cumsum(counts) - counts, counts, strict=True):
             writer.write_table(listing.slice(start, count), row_group_size=int(count))
-    scanned = run_tasks(spark, "preprocess: read labels", len(parts), lambda part: _scan_part(config, staging, part))
-    _check_ids(spark, config, staging)
+    scanned = run_tasks(
+        spark,
+        "preprocess: read labels",
+        len(parts),
+        lambda part: _scan_part(config, staging, part),
+        failure_mark=staging / "failed",
+    )
     names = set().union(*(names for names, _ in scanned))
     check_fill(config, names)
+    input_rows = int(pc.sum(pc.subtract(listing["stop"], listing["start"])).as_py())
+    if config.data.id_column:
+        _check_ids(spark, config, staging, input_rows)
     return Source(
         class_names=sort_classes(names, label_kind),
         given=frozenset(set().union(*(splits for _, splits in scanned))),
         num_parts=len(parts),
-        input_rows=int(pc.sum(pc.subtract(listing["stop"], listing["start"])).as_py()),
+        input_rows=input_rows,
         side_columns=side_columns,
     )
 
@@ -148,16 +159,28 @@ def _scan_part(config: Config, staging: Path, part: int) -> tuple[set[str], set[
     for table in rows:
         names.update(pc.unique(table["class_name"].filter(table["reason"].is_null())).to_pylist())
         splits.update(pc.unique(table["split"].drop_null()).to_pylist())
-        tables.append(table.select(["image_id"]))
+        ids = table.select(["image_id"])
+        tables.append(ids.append_column("hash", pa.array(hash_ids(ids["image_id"]))))
     if config.data.id_column:
         write_file(staging, f"ids/part-{part:05d}.parquet", tables[0].schema, tables)
     return names, splits
 
 
-def _check_ids(spark: SparkSession, config: Config, staging: Path) -> None:
-    if not config.data.id_column:
-        return
-    counts = spark.read.parquet(spark_path(staging / "ids", is_pattern=True)).groupBy("image_id").count()
-    twice = counts.where("count > 1").agg(F.min("image_id"), F.count("*")).first()
-    if twice is not None and twice[1]:
-        refuse_repeated_ids(config, twice[1], twice[0])
+def _check_ids(spark: SparkSession, config: Config, staging: Path, num_rows: int) -> None:
+    """Tasks share the ids out by their hash, as duplicates.py does the digests."""
+    num_tasks = max(1, -(-num_rows // IDS_PER_TASK))
+    found = run_tasks(spark, "preprocess: compare ids", num_tasks, lambda task: _repeated_ids(staging, task, num_tasks))
+    if any(number for number, _ in found):
+        refuse_repeated_ids(config, sum(number for number, _ in found), min(first for number, first in found if number))
+
+
+def _repeated_ids(staging: Path, task: int, num_tasks: int) -> tuple[int, str]:
+    """How many of a task's ids occur twice or more, and the smallest of them."""
+    low, high = (number * 2**64 // num_tasks for number in (task, task + 1))
+    mine = pc.field("hash") >= pa.scalar(low, pa.uint64())
+    if high < 2**64:
+        mine &= pc.field("hash") < pa.scalar(high, pa.uint64())
+    ids = ds.dataset(staging / "ids", format="parquet").to_table(columns=["image_id"], filter=mine)
+    counts = ids.group_by("image_id").aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1))["image_id"]
+    return len(twice), pc.min(twice).as_py() or ""

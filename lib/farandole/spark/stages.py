@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from farandole.config import Config
 from farandole.core.fingerprint import fingerprint
+from farandole.core.image import RULES_VERSION
 from farandole.core.manifest import FILE_NAME, Manifest, read_manifest
 from farandole.errors import ConfigError
 from farandole.log import say
@@ -36,7 +37,7 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
     """
     _keep_source_apart(config)
     listing = list_source(config)
-    own = _sections(config, "data", "image", "missing", "split")
+    own = fingerprint([_sections(config, "data", "image", "missing", "split"), RULES_VERSION])
     parent = source_fingerprint(config, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:

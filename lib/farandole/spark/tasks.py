@@ -35,12 +35,14 @@ def run_tasks(
     task: Callable[[int], Result],
     *,
     num_tasks: int | None = None,
+    failure_mark: Path | None = None,
 ) -> list[Result]:
     """Runs task(0) .. task(num_items - 1) on the executors and returns their results in that order.
 
     A task must be idempotent, since Spark may run it again: everything it writes is a function of its number.
     Consecutive numbers share a Spark task, one after the other, where num_tasks is less than num_items.
-    `description` is what the Spark UI and the progress bar show.
+    `description` is what the Spark UI and the progress bar show. `failure_mark` is where a task that raises an error
+    leaves a file, on a disk that all hosts share: numbers that have not begun by then are not begun.
 
     Raises:
         FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it. Or
@@ -54,7 +56,7 @@ def run_tasks(
     try:
         numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
         with errors_in_one_line(description):
-            outcomes = numbers.map(lambda number: _outcome(task, number)).collect()
+            outcomes = numbers.map(lambda number: _outcome(task, number, failure_mark)).collect()
     finally:
         context.setJobDescription(None)
     for _, error in outcomes:
@@ -89,11 +91,18 @@ def errors_in_one_line(description: str) -> Iterator[None]:
         raise FarandoleError(f"{description}: {gist(said)}") from error
 
 
-def _outcome(task: Callable[[int], Result], number: int) -> tuple[Result | None, Exception | None]:
+def _outcome(
+    task: Callable[[int], Result], number: int, failure_mark: Path | None
+) -> tuple[Result | None, Exception | None]:
     """The result, or an error on purpose as a value: Spark would retry it, and wrap it in a Java stack."""
+    # A failed number whose result is lost with its host runs again, and fails again: else nobody would.
+    if failure_mark and failure_mark.exists() and failure_mark.read_text() != str(number):
+        return None, None
     try:
         return task(number), None
     except FarandoleError as error:
+        if failure_mark:
+            failure_mark.write_text(str(number))
         return None, error
     except OSError as error:
         if not is_disk_full(error):

@@ -1,0 +1,105 @@
+"""What planning takes on the driver: a manifest of 1e9 images in 1e6 row groups, planned as by train and by rebalance.
+
+    ./do bench plan [--files 40000] [--row-groups 25] [--rows 1000] [--limit-mb 1000]
+
+Nothing is read or written but the manifest itself. A peak above the limit ends it with exit code 5.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from farandole.config import parse_config
+from farandole.core.balance import plan_balance
+from farandole.core.epoch_plan import plan_epoch, slice_for
+from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.rebalance_plan import plan_rebalance
+from farandole.core.rewrite_plan import why_rewrite
+
+Result = TypeVar("Result")
+NUM_CLASSES, ROW_BYTES, GLOBAL_BATCH_SIZE = 10, 32 * 32 * 3, 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="./do bench plan", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=40_000)
+    parser.add_argument("--row-groups", type=int, default=25, help="of a file")
+    parser.add_argument("--rows", type=int, default=1_000, help="of a row group")
+    parser.add_argument("--limit-mb", type=int, default=1_000)
+    options = parser.parse_args()
+    num_row_groups = options.files * options.row_groups
+    print(f"{num_row_groups * options.rows:,} images in {num_row_groups:,} row groups of {options.files:,} files:\n")
+    print("| step | seconds | peak memory of the process so far, MB |\n|---|---|---|")
+    manifest = step(
+        "make and read the manifest", lambda: reread(synthetic(options.files, options.row_groups, options.rows))
+    )
+    plan = step("plan_epoch", lambda: plan_epoch(manifest, epoch=0, seed=0, global_batch_size=GLOBAL_BATCH_SIZE))
+    step("one rank's first batch, of 64", lambda: slice_for(plan, 0, 64).rows(0))
+    counts = manifest.splits["train"].class_counts
+    config = parse_config({"balance": {"strategy": "oversample"}, "layout": {"rewrite": "auto"}})
+    balance = plan_balance(counts, strategy="oversample", max_repeats=10)
+    rebalancing = step("plan_rebalance", lambda: plan_rebalance(manifest, balance, config))
+    step("why_rewrite", lambda: why_rewrite(manifest, balance, rebalancing, config.layout))
+    if peak_mb() > options.limit_mb:
+        print(f"error[5]: planning took {peak_mb():.0f} MB, the limit is {options.limit_mb} MB", file=sys.stderr)
+        sys.exit(5)
+
+
+def step(name: str, work: Callable[[], Result]) -> Result:
+    start = time.perf_counter()
+    result = work()
+    print(f"| {name} | {time.perf_counter() - start:.2f} | {peak_mb():.0f} |", flush=True)
+    return result
+
+
+def reread(manifest: Manifest) -> Manifest:
+    """As read_manifest gives it, without looking for the files."""
+    text = manifest.to_json()
+    print(f"manifest.json: {len(text) / 1e6:.0f} MB", file=sys.stderr)
+    return Manifest.model_validate_json(text)
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def synthetic(num_files: int, row_groups: int, rows: int) -> Manifest:
+    """A manifest of preprocess whose rows are all in train; classes are equal but for one row."""
+    files = [
+        FileEntry(
+            path=f"data/split=train/part-{number:05d}.parquet",
+            num_rows=row_groups * rows,
+            num_bytes=row_groups * rows * ROW_BYTES,
+            sha256=f"{number:064x}",
+            row_groups=[rows] * row_groups,
+        )
+        for number in range(num_files)
+    ]
+    total = num_files * row_groups * rows
+    names = [f"class-{label}" for label in range(NUM_CLASSES)]
+    even = total // NUM_CLASSES
+    counts = dict.fromkeys(names, even) | {names[0]: even + 1, names[1]: total - even * (NUM_CLASSES - 1) - 1}
+    none = SplitEntry(num_rows=0, class_counts=dict.fromkeys(names, 0), id_checksum="0" * 16, files=[])
+    train = SplitEntry(num_rows=total, class_counts=counts, id_checksum="0" * 16, files=files)
+    return Manifest(
+        stage="preprocess",
+        created_by="bench",
+        config_fingerprint="bench",
+        parent_fingerprint="bench",
+        image=ImageEntry(height=32, width=32, channels=3, encoding="raw"),
+        class_names=names,
+        splits={"train": train, "val": none, "test": none},
+        stats=Stats(mean=[0.0] * 3, std=[1.0] * 3),
+        quarantine={},
+        input_rows=total,
+        deduplicated_rows=0,
+    )
+
+
+if __name__ == "__main__":
+    main()
