@@ -62,8 +62,8 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     reader: Literal["arrow", "petastorm"] = "arrow"
     """petastorm reads the same rows in its own order; see README for what that costs."""
-    reader_memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
-    """How much decoded input one rank keeps ready."""
+    reader_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+    """How much input one rank keeps in memory."""
     run_name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")
     """Directory under runs/. Empty: MODEL-FINGERPRINT, so that the same command finds its own run again."""
     log_every_steps: int = Field(default=50, ge=1)

@@ -12,7 +12,7 @@ from farandole.config import Config
 from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
 from farandole.core.manifest import Manifest
 from farandole.core.metrics import classification_metrics
-from farandole.core.reader import SplitFiles, check_memory
+from farandole.core.reader import SplitFiles
 from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
@@ -32,7 +32,7 @@ from farandole.train.history import History
 from farandole.train.input_pipeline import Prefetcher
 from farandole.train.models import build_model
 from farandole.train.progress import Progress
-from farandole.train.readers import open_reader
+from farandole.train.readers import check_memory, open_reader
 from farandole.train.run_directory import RunDirectory
 from farandole.train.saved_model import save_model
 from farandole.train.start_weights import start_weights
