@@ -5,10 +5,10 @@ cd "$(dirname "$0")"
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java # as Spark's scripts look for it
 
 usage() {
-    cat <<'END'
+    cat <<END
 ./do train [ARGUMENTS]   spark-submit jobs/train.py; arguments are passed on, such as --config conf/cifar10.toml
 ./do test [ARGUMENTS]    ruff, mypy and pytest; with arguments pytest alone, and they are passed on
-./do bench NAME          measures, side by side with others: data; what it compares with is installed first
+./do bench [NAME]        measures, side by side with others; NAME: $(list_benches | tr '\n' ' ')
 ./do soak [ARGUMENTS]    kills ranks, workers, executors and drivers at random, and compares with an undisturbed run
 ./do lint                ruff and mypy
 ./do fmt                 ruff's formatter and fixes
@@ -108,13 +108,25 @@ lint() {
     mypy
 }
 
-bench() { # name of a program in bench/, its arguments
-    if [ "${1:-}" != data ]; then
-        echo "error[2]: ./do bench measures: data; received '${1:-}'" >&2
-        exit 2
-    fi
+list_benches() { # programs in bench/ that say that they are called so
+    for file in bench/*.py; do
+        name=${file#bench/}
+        name=${name%.py}
+        ! grep -q "^    \./do bench $name " "$file" || echo "$name"
+    done
+}
+
+bench() { # name of a program in bench/, its arguments; without a name all that concerns training
+    case ${1:-} in
+        "" | -*) set -- training "$@" ;;
+    esac
     name=$1
     shift
+    if ! list_benches | grep -qx -e "$name"; then
+        echo "error[2]: ./do bench measures: $(list_benches | tr '\n' ' ')or, without a name, all that concerns \
+training; received '$name'" >&2
+        exit 2
+    fi
     "$(find_uv)" sync --quiet --inexact --group bench || fail "uv could not install the bench's packages; see above"
     exec python "bench/$name.py" "$@"
 }

@@ -1,5 +1,6 @@
 """Synthetic inputs: raw pictures as preprocess leaves them, and JPEG photos."""
 
+import io
 import itertools
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.parquet import write_file
-from farandole.core.schema import CLEAN, SPLITS
+from farandole.core.schema import BALANCED, CLEAN, SPLITS
 
 SIDE, ROW_BYTES = 32, 32 * 32 * 3
 NUM_FILES = 6
@@ -19,6 +20,7 @@ PHOTO_TARGETS = (224, 128, 96)
 """Sides to which photos are resized."""
 _CLASS_NAMES = [f"class-{label}" for label in range(10)]
 _ROWS_PER_FILE, _ROWS_PER_ROW_GROUP = 2048, 256
+_BALANCED_ROWS_PER_FILE = 20_480  # about 64 MB, as layout.num_files = 0 gives
 
 
 def write_clean(root: Path, num_rows: int, *, skewed: bool = False) -> None:
@@ -95,8 +97,93 @@ def write_photos(root: Path, num_photos: int) -> None:
     rng = np.random.default_rng(0)
     root.mkdir(parents=True)
     for number in range(num_photos):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
-            PHOTO_SIZE, Image.Resampling.BICUBIC
+        _smooth(rng, PHOTO_SIZE).save(root / f"{number:06d}.jpg", quality=85)
+
+
+def write_balanced(
+    root: Path, num_rows: int, *, side: int = SIDE, encoding: str = "raw", held_out: int = 0
+) -> Manifest:
+    """Writes root/ like rebalance, and returns its manifest: noise as raw pictures, smooth shapes with noise as JPEG.
+
+    Args:
+        root: the new data set.
+        num_rows: of the train split.
+        side: of the pictures, pixels.
+        encoding: raw or jpeg.
+        held_out: rows of val, and as many of test.
+    """
+    rng = np.random.default_rng(0)
+    sizes = dict(zip(SPLITS, (num_rows, held_out, held_out), strict=True))
+    splits = {split: _write_balanced_split(root, split, rows, rng, side, encoding) for split, rows in sizes.items()}
+    manifest = Manifest(
+        stage="rebalance",
+        created_by="bench",
+        config_fingerprint="bench",
+        parent_fingerprint="bench",
+        image=ImageEntry(height=side, width=side, channels=3, encoding=encoding),
+        class_names=_CLASS_NAMES,
+        splits=splits,
+        stats=Stats(mean=[127.5] * 3, std=[73.9] * 3),
+        quarantine={},
+        input_rows=num_rows + 2 * held_out,
+        deduplicated_rows=0,
+        class_counts_before=splits["train"].class_counts,
+    )
+    (root / FILE_NAME).write_text(manifest.to_json())
+    return manifest
+
+
+def _write_balanced_split(
+    root: Path, split: str, num_rows: int, rng: np.random.Generator, side: int, encoding: str
+) -> SplitEntry:
+    labels = (np.arange(num_rows) % len(_CLASS_NAMES)).astype(np.int32)
+    ids = pa.array([f"{split}/{_CLASS_NAMES[label]}/{number:08d}.png" for number, label in enumerate(labels)])
+    files = []
+    for first in range(0, num_rows, _BALANCED_ROWS_PER_FILE):
+        stop = min(first + _BALANCED_ROWS_PER_FILE, num_rows)
+        starts = range(first, stop, _ROWS_PER_ROW_GROUP)
+        groups = (
+            _balanced_rows(ids, labels, slice(at, min(at + _ROWS_PER_ROW_GROUP, stop)), rng, side, encoding)
+            for at in starts
         )
-        pixels = np.asarray(coarse, dtype=np.int16) + rng.integers(-12, 13, (PHOTO_SIZE[1], PHOTO_SIZE[0], 3))
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"{number:06d}.jpg", quality=85)
+        files.append(write_file(root, f"data/split={split}/part-{len(files):05d}.parquet", BALANCED, groups))
+    counts = np.bincount(labels, minlength=len(_CLASS_NAMES)).tolist()
+    return SplitEntry(
+        num_rows=num_rows,
+        class_counts=dict(zip(_CLASS_NAMES, counts, strict=True)),
+        id_checksum=f"{id_checksum(hash_ids(ids), 0):016x}",
+        files=files,
+    )
+
+
+def _balanced_rows(
+    ids: pa.Array, labels: np.ndarray, rows: slice, rng: np.random.Generator, side: int, encoding: str
+) -> pa.Table:
+    numbers = np.arange(rows.start, rows.stop)
+    images = _encoded(rng, len(numbers), side) if encoding == "jpeg" else _noise(rng, len(numbers), side)
+    hashes = rng.integers(-(2**63), 2**63 - 1, len(numbers))
+    copies = np.zeros(len(numbers), np.int32)
+    columns = [ids[rows.start : rows.stop], images, *map(pa.array, (labels[rows], hashes, copies, numbers))]
+    return pa.table(columns, schema=BALANCED)
+
+
+def _noise(rng: np.random.Generator, num_rows: int, side: int) -> pa.Array:
+    offsets = np.arange(num_rows + 1, dtype=np.int32) * side * side * 3
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rng.bytes(int(offsets[-1])))]
+    return pa.Array.from_buffers(pa.binary(), num_rows, buffers)
+
+
+def _encoded(rng: np.random.Generator, num_rows: int, side: int) -> pa.Array:
+    pictures = []
+    for _ in range(num_rows):
+        buffer = io.BytesIO()
+        _smooth(rng, (side, side)).save(buffer, "JPEG", quality=95)
+        pictures.append(buffer.getvalue())
+    return pa.array(pictures, pa.binary())
+
+
+def _smooth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    """A picture of smooth shapes with some noise, which as a JPEG is about as large as a photo."""
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(coarse, dtype=np.int16) + rng.integers(-12, 13, (size[1], size[0], 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

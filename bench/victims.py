@@ -33,6 +33,11 @@ class Victims:
         self._shared_memory = set(os.listdir("/dev/shm"))
         self.forget_progress()
 
+    def follow(self, job: psutil.Popen) -> None:
+        """From now on those of another job, which goes on with the run; what the first one leaves counts as well."""
+        self._job = job
+        self.forget_progress()
+
     def has_ended(self) -> bool:
         return self._job.poll() is not None
 
@@ -54,7 +59,7 @@ class Victims:
         try:
             if kind in ("rank", "rank stopped"):
                 found = ranks
-            elif kind == "Python worker":
+            elif kind in ("Python worker", "Python worker stopped"):
                 found = [parent for rank in ranks if (parent := rank.parent())]
             elif kind == "executor":
                 found = [p for p in self.family() if any("CoarseGrainedExecutor" in word for word in _command(p))]
@@ -79,10 +84,7 @@ class Victims:
         _, alive = psutil.wait_procs(list(self._seen.values()), timeout=30)
         new = set(os.listdir("/dev/shm")) - self._shared_memory
         files = [*self._history.parent.glob("**/.*.partial"), *self._history.parent.glob("logs/launch-*")]
-        found = [*map(str, alive), *new, *map(str, files)]
-        if found:
-            print(f"left over: {found}", flush=True)
-        return found
+        return [*map(str, alive), *new, *map(str, files)]
 
     def end(self) -> None:
         """Kills the whole job."""

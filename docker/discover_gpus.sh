@@ -1,5 +1,6 @@
 #!/bin/sh
 # Spark asks every worker or executor with this which GPUs it has; the answer is one line of JSON.
 set -eu
-addresses=$(nvidia-smi --query-gpu=index --format=csv,noheader | sed 's/.*/"&"/' | paste -sd, -)
+indices=$(nvidia-smi --query-gpu=index --format=csv,noheader) # on a line of its own, so that its failure is ours
+addresses=$(echo "$indices" | sed 's/.*/"&"/' | paste -sd, -)
 echo "{\"name\": \"gpu\", \"addresses\": [$addresses]}"

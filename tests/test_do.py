@@ -16,7 +16,10 @@ def clone(tmp_path: Path) -> Path:
     """A clone with nothing installed, on a machine that has neither apt nor Java nor Python."""
     shutil.copy(ROOT / "do", tmp_path / "do")
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
-    (tmp_path / "bin").mkdir()
+    for folder in ("bin", "bench"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bench" / "data.py").write_text('"""Measures.\n\n    ./do bench data [--rows N]\n"""\n')
+    (tmp_path / "bench" / "inputs.py").write_text('"""What ./do bench data reads."""\n')
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
     return tmp_path
@@ -78,14 +81,22 @@ def test_bench_installs_what_it_compares_with(clone: Path) -> None:
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
     script(clone / ".venv" / "bin" / "python", 'echo python "$@"')
     done = do(clone, "bench", "data", "--rows", "9")
-    assert done.stdout == "uv sync --quiet --inexact --group bench\npython bench/data.py --rows 9\n"
+    installs = "uv sync --quiet --inexact --group bench\n"
+    assert done.stdout == f"{installs}python bench/data.py --rows 9\n"
+    for arguments in ((), ("--repetitions", "3")):  # without a name
+        (clone / "bench" / "training.py").write_text('"""\n    ./do bench training [--repetitions N]\n"""\n')
+        called = " ".join(["python bench/training.py", *arguments])
+        assert do(clone, "bench", *arguments).stdout == f"{installs}{called}\n"
 
 
 def test_a_bench_that_there_is_not_is_a_usage_error(clone: Path) -> None:
     install(clone)
     done = do(clone, "bench", "tada")
     assert done.returncode == 2
-    assert done.stderr == "error[2]: ./do bench measures: data; received 'tada'\n"
+    assert done.stderr == (
+        "error[2]: ./do bench measures: data or, without a name, all that concerns training; received 'tada'\n"
+    )
+    assert do(clone, "bench", "inputs").stderr == done.stderr.replace("tada", "inputs")  # a module of them
 
 
 def test_a_failing_check_fails_the_tests(clone: Path) -> None:

@@ -3,6 +3,7 @@
 FarandoleError            1  anything that has no code of its own
  ├── ConfigError          2  bad config or usage
  ├── DataError            3  bad or unsafe data, refused
+ │    └── OtherRankError  3  the same, on the ranks beside the one that met it
  ├── ResourceError        4  slots, GPU, memory, disk or Java missing
  ├── GateError            5  a figure that was asked for was not reached
  ├── ConflictError        1  another process is writing the same output
@@ -28,6 +29,10 @@ class DataError(FarandoleError):
     """Input or stored data is bad, unsafe, missing or not what its manifest says."""
 
     exit_code = 3
+
+
+class OtherRankError(DataError):
+    """A rank stops for what another brought into a sum over ranks: the other's error is the one to show."""
 
 
 class ResourceError(FarandoleError):

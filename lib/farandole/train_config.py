@@ -21,7 +21,7 @@ class Augment(Section):
 
 
 class Model(Section):
-    name: Literal["simple_cnn", "mlp"] = "simple_cnn"
+    name: Literal["simple_cnn", "mlp", "resnet9", "whitened_cnn"] = "simple_cnn"
     arguments: dict[str, Any] = Field(default={})
     """Keyword arguments of the model's function in train/models.py."""
 
@@ -44,11 +44,16 @@ class Train(Section):
     """How the learning rate falls after the warm-up, towards zero at the last step."""
     warmup_epochs: float = Field(default=0.0, ge=0.0)
     """The learning rate rises linearly over so many epochs."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
+    """muon: for the kernels of convolutions; all else takes steps of sgd."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    """Of sgd (Nesterov)."""
+    """Of sgd and muon (Nesterov)."""
+    other_learning_rate: float = Field(default=0.0, ge=0.0)
+    """With muon: of what is not a kernel. It rises and falls with learning_rate."""
+    other_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """With muon: of what is not a kernel (Nesterov)."""
     weight_decay: float = Field(default=0.0, ge=0.0)
-    """Decoupled, of adamw and sgd."""
+    """Decoupled, of adamw and sgd; with muon added to the gradients of what is not a kernel."""
     clip_norm: float = Field(default=0.0, ge=0.0)
     """Largest global norm of the summed gradient; 0: no clipping."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -57,8 +62,8 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     reader: Literal["arrow", "petastorm"] = "arrow"
     """petastorm reads the same rows in its own order; see README for what that costs."""
-    reader_memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
-    """How much decoded input one rank keeps ready."""
+    reader_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+    """How much input one rank keeps in memory."""
     run_name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")
     """Directory under runs/. Empty: MODEL-FINGERPRINT, so that the same command finds its own run again."""
     log_every_steps: int = Field(default=50, ge=1)
@@ -86,6 +91,15 @@ class Train(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _muon_has_two_rates(self) -> "Train":
+        if self.optimizer == "muon" and not self.other_learning_rate:
+            raise ValueError(
+                f"train.optimizer 'muon' needs train.other_learning_rate above 0, for what is not a kernel; "
+                f"received {self.other_learning_rate}"
+            )
+        return self
+
     @field_validator("network")
     @classmethod
     def _interface_or_network(cls, network: str) -> str:
@@ -103,6 +117,10 @@ class Train(Section):
 class Evaluate(Section):
     batch_size: int = Field(default=256, ge=1)
     """Rows per forward pass. Batches do not depend on the number of ranks, so figures do not either."""
+    views: Literal["plain", "mirrored", "mirrored_shifted"] = "plain"
+    """Test-time augmentation, on all splits that are evaluated: the mean logits of several views of each image.
+    mirrored: of it and its mirror image. mirrored_shifted: half of these, a quarter each of the same one pixel up and
+    left, and down and right."""
     min_test_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
     """A run whose test accuracy is below this ends with exit code 5."""
     num_wrong_images: int = Field(default=24, ge=0)

@@ -1,6 +1,7 @@
 """What the reader delivers is what the plan names, row for row; damage is an error that names the file."""
 
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,9 @@ from PIL import Image
 from balanced_data import write_balanced
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.manifest import ImageEntry
-from farandole.core.reader import SplitFiles, check_memory, decode_jpeg, read_rows, read_slice
+from farandole.core.reader import Batch, SplitFiles, concatenate, read_rows
+from farandole.core.slice_reader import check_memory, read_slice
+from farandole.core.stored_images import StoredImages, decode_jpeg
 from farandole.errors import DataError, ResourceError
 
 ROW_GROUPS = [[7, 8], [8, 7, 7], [9]]
@@ -47,7 +50,7 @@ def test_a_row_group_that_windows_share_is_read_once(tmp_path, monkeypatch, worl
     manifest = write_balanced(tmp_path, train=[[7, 6, 6, 6, 6, 6, 6]])
     files = SplitFiles(tmp_path, manifest, "train")
     read, reads = files.read_table, []
-    monkeypatch.setattr(files, "read_table", lambda group: reads.append(group) or read(group))
+    monkeypatch.setattr(files, "read_table", lambda group, *columns: reads.append(group) or read(group, *columns))
     plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4)
     assert plan.window_rows == 7
     rows = []
@@ -127,19 +130,82 @@ def test_wrong_image_size_and_label_are_refused(data):
         files.decode(files.read_table(0), 0)
 
 
-def test_jpeg_images_are_decoded_and_checked(tmp_path):
-    picture = tmp_path / "a.jpg"
-    Image.new("RGB", (4, 3), (200, 10, 10)).save(picture)
-    pixels = decode_jpeg(picture.read_bytes(), ImageEntry(height=3, width=4, channels=3, encoding="jpeg"))
-    assert pixels.shape == (3, 4, 3)
-    assert pixels.dtype == np.uint8
-    assert pixels[0, 0, 0] > 180
+def encoded(pixels: np.ndarray, **options) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("channels", "quality"), [(1, 95), (3, 95), (3, 40)])
+def test_jpeg_images_have_the_pixels_that_pillow_gives(channels, quality):
+    rng = np.random.default_rng(0)
+    shape = (5, 23, 17, 3) if channels == 3 else (5, 23, 17)
+    stored = [encoded(pixels, quality=quality) for pixels in rng.integers(0, 256, shape, dtype=np.uint8)]
+    images = StoredImages(ImageEntry(height=23, width=17, channels=channels, encoding="jpeg"))
+    expected = np.stack([np.asarray(Image.open(BytesIO(data))).reshape(images.shape) for data in stored])
+    column = images.column(pa.array(stored), "a file")
+    assert np.array_equal(images.pixels(column), expected)
+    out = np.zeros((3, *images.shape), np.uint8)
+    images.take(column, np.array([4, 0, 4]), out)
+    assert np.array_equal(out, expected[[4, 0, 4]])
+
+
+def test_stored_jpegs_that_are_none_are_refused():
+    data = encoded(np.full((3, 4, 3), 200, np.uint8))
+    image, out = ImageEntry(height=3, width=4, channels=3, encoding="jpeg"), np.empty((3, 4, 3), np.uint8)
     with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(3, 4, 1\)"):
-        decode_jpeg(picture.read_bytes(), ImageEntry(height=3, width=4, channels=1, encoding="jpeg"))
+        decode_jpeg(data, image.model_copy(update={"channels": 1}), out)
     with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(4, 3, 3\)"):
-        decode_jpeg(picture.read_bytes(), ImageEntry(height=4, width=3, channels=3, encoding="jpeg"))
-    with pytest.raises(DataError, match="no readable JPEG"):
-        decode_jpeg(b"text", ImageEntry(height=3, width=4, channels=3, encoding="jpeg"))
+        decode_jpeg(data, image.model_copy(update={"height": 4, "width": 3}), out)
+    for damaged in (b"text", b"", data[:-12]):
+        with pytest.raises(DataError, match="no readable JPEG"):
+            decode_jpeg(damaged, image, out)
+
+
+def test_a_jpeg_that_cannot_be_decoded_is_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [4, 4]])  # raw pictures, which are no JPEGs
+    other = manifest.model_copy(update={"image": ImageEntry(height=8, width=8, channels=1, encoding="jpeg")})
+    files = SplitFiles(tmp_path, other, "train")
+    own = slice_for(plan_epoch(other, epoch=0, seed=0, global_batch_size=3), 0, 1)
+    with pytest.raises(DataError, match=r"part-0000[01].parquet, row group [01]: a stored image is no readable JPEG"):
+        next(read_slice(files, own))
+    with pytest.raises(DataError, match=r"part-00001.parquet, row group 1: a stored image is no readable JPEG"):
+        next(read_rows(files, 9, 13, 4))
+
+
+def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
+    first = concatenate(list(read_slice(files, own)))
+    read, columns = files.read_table, []
+    monkeypatch.setattr(files, "read_table", lambda group, *names: columns.append(names) or read(group, *names))
+    again = concatenate(list(read_slice(files, own)))
+    assert columns == [(["image"],)] * 6
+    assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in Batch.__dataclass_fields__)
+    monkeypatch.setattr("farandole.core.reader.MAX_REMEMBERED_ROWS", 20)  # two row groups of 7 and 8 rows
+    columns.clear()
+    files = SplitFiles(root, manifest, "train")
+    for _ in range(2):
+        assert sum(len(files.read(group)) for group in range(6)) == 46
+    assert len(files._remembered) == 2
+
+
+def test_memory_is_used_again_but_not_under_a_batch_that_somebody_holds(data, monkeypatch):
+    root, manifest = data
+    monkeypatch.setattr("farandole.core.slice_reader.BLOCK_BYTES", 1)
+    files = SplitFiles(root, manifest, "train")
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
+    held = list(read_slice(files, own))
+    table = pa.concat_tables([pq.read_table(path) for path in files.paths])
+    for batch in held:
+        assert [image.tobytes() for image in batch.images] == [table["image"][row].as_py() for row in batch.rows]
+    addresses, steps = set(), 0
+    for batch in read_slice(files, own):
+        addresses.add(batch.images.ctypes.data)
+        steps += 1
+    assert steps == 12
+    assert len(addresses) < steps
 
 
 def test_memory_limit_names_both_numbers_and_the_key(data):

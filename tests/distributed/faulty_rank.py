@@ -94,6 +94,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "kill parent": lambda: (os.kill(os.getppid(), signal.SIGKILL), threading.Event().wait()),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "stop parent": lambda: (os.kill(os.getppid(), signal.SIGSTOP), threading.Event().wait()),
     "raise": _raise,
     "stuck read": lambda: None,
     "nan": lambda: None,

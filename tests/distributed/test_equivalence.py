@@ -21,12 +21,16 @@ def data(tmp_path_factory):
     return root, write_balanced(root, train=[[10] * 6, [10] * 5 + [4]], val=20, test=30)
 
 
-def config_for(work, *, num_ranks: int, batch: int = 16, **train) -> Config:
+SIMPLE_CNN = {"name": "simple_cnn", "arguments": {"filters": [8, 8], "hidden_units": 16}}
+RESNET = {"name": "resnet9", "arguments": {"filters": [8, 8, 8, 8]}}  # with batch norm, which sums over ranks, too
+
+
+def config_for(work, *, num_ranks: int, batch: int = 16, model: dict[str, object] = SIMPLE_CNN, **train) -> Config:
     return parse_config(
         {
             "paths": {"work": str(work)},
             "augment": {"flip": "random", "translate_pixels": 1, "cutout_pixels": 3},
-            "model": {"name": "simple_cnn", "arguments": {"filters": [8, 8], "hidden_units": 16}},
+            "model": model,
             "train": {
                 "num_ranks": num_ranks,
                 "global_batch_size": batch,
@@ -53,7 +57,8 @@ def trained(config: Config, data):
 
 def test_one_two_and_three_ranks_compute_the_same(tmp_path, data):
     """20 steps over two and a half epochs, uneven last batches included; three ranks split 16 rows as 5, 5 and 6."""
-    outcomes = {n: trained(config_for(tmp_path / str(n), num_ranks=n, max_steps=20), data) for n in (1, 2, 3)}
+    configs = {n: config_for(tmp_path / str(n), num_ranks=n, max_steps=20, model=RESNET) for n in (1, 2, 3)}
+    outcomes = {n: trained(config, data) for n, config in configs.items()}
     one_run, one_results, one = outcomes[1]
     for n in (2, 3):
         run, results, weights = outcomes[n]

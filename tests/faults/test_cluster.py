@@ -48,6 +48,9 @@ def two_gpus(tmp_path: Path) -> Path:
 def test_the_discovery_script_answers_as_spark_wants_it(two_gpus: Path) -> None:
     answer = subprocess.run([str(two_gpus)], capture_output=True, text=True, check=True).stdout
     assert json.loads(answer) == {"name": "gpu", "addresses": ["0", "1"]}
+    (two_gpus.parent / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho no driver >&2\nexit 9\n")
+    failed = subprocess.run([str(two_gpus)], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout, failed.stderr) == (9, "", "no driver\n")
 
 
 @pytest.mark.skipif(not cluster.available(), reason="needs root and `ip netns`")

@@ -18,6 +18,7 @@ from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.fingerprint import file_sha256
 from farandole.core.reader import SplitFiles
 from farandole.errors import ConfigError, DataError
+from farandole.train import distributed
 from farandole.train.checkpoint import Position, newest_checkpoint
 from farandole.train.distributed import World, start_rendezvous
 from farandole.train.petastorm_reader import read_with_petastorm
@@ -146,13 +147,41 @@ def attack(port: int, request: bytes) -> bytes:
 
 
 def test_the_rendezvous_takes_nothing_but_addresses_and_goes_on(marker, capfd):
-    port = start_rendezvous("127.0.0.1", [("a", World(0, 2, 0, 1, 0, 2)), ("b", World(1, 2, 0, 1, 1, 2))])
+    port = start_rendezvous("127.0.0.1", WORLDS)
     for pattern in ATTACKS:
         answer = attack(port, pattern % pickle.dumps(Payload(marker)))
         assert b" 200 " not in answer, pattern
     request = urllib.request.Request(f"http://127.0.0.1:{port}/global/1", data=b"an address", method="PUT")
     assert urllib.request.urlopen(request, timeout=10).status == 200
     assert urllib.request.urlopen(f"http://127.0.0.1:{port}/global/1", timeout=10).read() == b"an address"
+
+
+WORLDS = [("a", World(0, 2, 0, 1, 0, 2)), ("b", World(1, 2, 0, 1, 1, 2))]
+
+
+def test_the_rendezvous_holds_no_more_than_addresses_need(capfd):
+    port = start_rendezvous("127.0.0.1", WORLDS)
+    answers = [
+        attack(port, b"PUT /x/%d HTTP/1.1\r\nContent-Length: 9999\r\n\r\n%s" % (i, bytes(9999))).split()[1]
+        for i in range(9)
+    ]
+    assert answers == [b"200"] * 7 + [b"413"] * 2  # 7 x 10 kB
+    empty = [attack(port, b"PUT /x/%d HTTP/1.1\r\nContent-Length: 0\r\n\r\n" % i).split()[1] for i in range(100, 140)]
+    assert set(empty) == {b"200", b"413"}  # names cost memory as well
+
+
+def test_the_rendezvous_answers_few_at_a_time(monkeypatch, capfd):
+    monkeypatch.setattr(distributed, "MAX_REQUESTS", -6)  # and 4 for each of two ranks
+    port = start_rendezvous("127.0.0.1", WORLDS)
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2)]
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as third:
+        assert third.recv(1) == b""  # hung up on, at once
+    for client in silent:
+        assert client.recv(1) == b""  # after 3 seconds without a word
+        client.close()
+    answer = b""
+    while b" 200 " not in answer:  # until the server's threads have ended as well
+        answer = attack(port, b"PUT /global/1 HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
 
 
 def test_ranks_meet_in_spite_of_hostile_bytes(tmp_path, marker):

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent.parent
 QUICK = ["train.epochs=3", "train.run_name=quick", "model.name=mlp", "model.arguments={hidden_units=[64]}"]
 
 
-def start(job: str, *settings: str, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def start(job: str, *settings: str, more: dict[str, str] | None = None, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(more or {})}
     environment.pop("PYTHONPATH", None)
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     return subprocess.Popen(
@@ -179,7 +179,42 @@ def _is_rank(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_killed_driver_leaves_no_rank_and_the_same_command_resumes(work, tmp_path):
+def _listening(family: list[psutil.Process]) -> set[int]:
+    """Ports on which a process of the family waits for connections."""
+    pids = {process.pid for process in family}
+    return {c.laddr.port for c in psutil.net_connections("inet") if c.pid in pids and c.status == psutil.CONN_LISTEN}
+
+
+def _interrupted_after(line: str, number: signal.Signals, settings: list[str], temporary: Path) -> tuple[int, str]:
+    """Trains until stderr has this line, then sends the signal, to the whole foreground group if it is Ctrl-C.
+
+    The exit code and the last line on stderr. No process, port, shared memory or, unless killed, file may be left.
+    """
+    temporary.mkdir()
+    shared_memory = set(os.listdir("/dev/shm"))
+    jvm = {"SPARK_LOCAL_DIRS": str(temporary), "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={temporary}"}
+    process = start("train", *settings, more={"TMPDIR": str(temporary), **jvm}, start_new_session=True)
+    assert process.stderr is not None
+    assert any(line in told for told in process.stderr)  # stops at this line
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert sum(map(_is_rank, family)) == 2
+    ports = _listening(family)
+    assert len(ports) > 3
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert set(os.listdir("/dev/shm")) <= shared_memory
+    if number == signal.SIGINT:  # who is killed cannot clean up
+        assert list(temporary.iterdir()) == []
+    assert not ports & {c.laddr.port for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return process.returncode, errors.splitlines()[-1] if errors else ""
+
+
+def test_a_killed_driver_and_ctrl_c_leave_nothing_and_the_same_command_resumes(work, tmp_path):
     copy = shutil.copytree(work, tmp_path / "work")
     settings = [
         f"paths.work={copy}",
@@ -188,18 +223,13 @@ def test_a_killed_driver_leaves_no_rank_and_the_same_command_resumes(work, tmp_p
         "train.epochs=150",
         "train.checkpoint_every_steps=50",
     ]
-    process = start("train", *settings)
-    assert process.stderr is not None
-    for line in process.stderr:  # until a step was logged, hence a checkpoint is on its way
-        if "train: epoch 3 done" in line:
-            break
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert sum(map(_is_rank, family)) == 2
-    os.kill(process.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=30)
-    assert alive == []
+    # Once a step was logged, a checkpoint is on its way.
+    _interrupted_after("train: epoch 3 done", signal.SIGKILL, settings, tmp_path / "killed")
+    code, last = _interrupted_after("train: epoch 30 done", signal.SIGINT, settings, tmp_path / "interrupted")
+    assert (code, last) == (130, "error[130]: interrupted; run the same command again to continue")
     code, lines = submit("train", *settings, "train.log_every_steps=1000")
     assert code == 0, "\n".join(lines[-20:])
     assert any("from epoch" in line for line in lines)
+    assert not [*copy.glob("runs/long/**/.*.partial"), *copy.glob("runs/long/logs/launch-*")]
     receipts = [json.loads(line) for line in (copy / "runs/long/receipts.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in receipts] == list(range(150))

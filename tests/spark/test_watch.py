@@ -58,6 +58,9 @@ class Child:
     def signal(self, number):
         self.signals.append(number)
 
+    def is_stopped(self):
+        return False
+
     def log_tail(self):
         return "stack"
 
@@ -116,6 +119,15 @@ def test_a_start_may_take_long_but_not_for_ever(tmp_path):
         failure(child, tmp_path)["message"] == "no progress for 601 s, while starting, before its first step; it hangs"
     )
     assert child.states == []
+
+
+@pytest.mark.parametrize(("stopped", "silent", "hangs"), [(False, 299, False), (False, 301, True), (True, 20.5, True)])
+def test_silence_at_the_start_is_an_import_unless_the_process_is_stopped(tmp_path, stopped, silent, hangs):
+    child = Child({}, silent=silent)
+    child.has_joined, child.is_stopped = False, lambda: stopped
+    found = Watch(child, 0, 2, tmp_path, 20.0).first_message()
+    assert ("failure" in found) is hangs
+    assert not hangs or f"nothing was heard for {20 if stopped else 300} s" in found["failure"]["message"]
 
 
 def test_a_launch_that_was_given_up_ends_its_ranks(tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from farandole.core.reader import Batch
+from farandole.core.slice_reader import ALIGNMENT_BYTES
 from farandole.errors import DataError
-from farandole.train.input_pipeline import Prefetcher
+from farandole.train.input_pipeline import Prefetcher, as_tensor
 
 
 def batches(count: int, error: Exception | None = None):
@@ -37,3 +38,14 @@ def test_closing_in_the_middle_stops_an_endless_reader():
     assert next(iter(source)) is not None
     source.close()
     assert "reader" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_aligned_images_are_not_copied_and_others_have_the_same_values():
+    memory = np.arange(1024 + ALIGNMENT_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT_BYTES
+    aligned, shifted = (memory[at : at + 1024].reshape(4, 16, 16) for at in (first, first + 1))
+    for array in (aligned, shifted, aligned[:0], aligned[:, ::2]):
+        assert np.array_equal(as_tensor(array).numpy(), array)
+    tensor = as_tensor(aligned)
+    aligned[0, 0, 0] = 99
+    assert tensor[0, 0, 0] == 99

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from balanced_data import write_balanced
 from farandole.config import parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.train.models import build_model
+from farandole.train.models import build_model, passing_on
 from farandole.train.saved_model import load_model, load_weights_into, save_model
 
 SHAPE = {"image_shape": (32, 32, 3), "num_classes": 10, "seed": 0, "precision": "float32"}
@@ -18,6 +19,29 @@ def test_reference_cnn_has_the_documented_weights():
     model = build_model("simple_cnn", {}, **SHAPE)
     assert model.count_params() == 122_570
     assert model(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("name", "weights"), [("resnet9", 6_575_360), ("whitened_cnn", 1_973_947)])
+def test_models_with_batch_norm(name, weights):
+    model = build_model(name, {}, **SHAPE)
+    assert model.count_params() == weights
+    assert model(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
+
+
+def test_kernels_that_pass_inputs_on():
+    kernel = np.asarray(passing_on((3, 3, 2, 5), "float32"))
+    image = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
+    maps = tf.nn.conv2d(image, kernel, 1, "SAME").numpy()
+    np.testing.assert_array_equal(maps[..., :2], image)
+    assert len({tuple(filters.ravel()) for filters in np.moveaxis(kernel, 3, 0)}) == 5
+    assert np.abs(kernel[..., 2:]).max() <= 18**-0.5
+
+
+def test_bfloat16_computes_in_bfloat16_and_answers_in_float32():
+    model = build_model("simple_cnn", {}, **{**SHAPE, "precision": "bfloat16"})
+    convolution = next(layer for layer in model.layers if "conv" in layer.name)
+    assert (convolution.compute_dtype, convolution.kernel.dtype) == ("bfloat16", "float32")
+    assert model(np.zeros((1, 32, 32, 3), np.uint8)).dtype == "float32"
 
 
 @pytest.mark.parametrize(("name", "side"), [("simple_cnn", 1), ("simple_cnn", 8), ("simple_cnn", 33), ("mlp", 5)])
@@ -38,7 +62,7 @@ def test_refusals():
         build_model("mlp", {"depth": 3}, **SHAPE)
     with pytest.raises(ConfigError, match=r"model mlp cannot be built with model.arguments {'hidden_units': \[-1\]}"):
         build_model("mlp", {"hidden_units": [-1]}, **SHAPE)
-    with pytest.raises(ConfigError, match=r"must be one of simple_cnn, mlp; received 'vit'"):
+    with pytest.raises(ConfigError, match=r"must be one of simple_cnn, mlp, resnet9, whitened_cnn; received 'vit'"):
         build_model("vit", {}, **SHAPE)
 
 

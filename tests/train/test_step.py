@@ -68,3 +68,17 @@ def test_label_smoothing_by_hand():
     target = np.array([0.8, 0.1, 0.1])  # 1 - 0.3 + 0.3 / 3, and 0.3 / 3
     result = step(IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
     assert result.loss_sum == pytest.approx(-(target * log_softmax).sum(), rel=1e-5)
+
+
+def test_a_step_can_be_looked_at_alone():
+    """Without its sum over ranks, and without changing anything."""
+    model, step = make(class_weights=(3.0, 1.0, 1.0))
+    before = model.get_weights()
+    losses, finite = step.alone(IMAGES, LABELS)
+    result = step(IMAGES, LABELS, batch_rows=6, learning_rate=0.0)
+    assert losses.sum() == pytest.approx(result.loss_sum, rel=1e-6)
+    assert (losses.shape, finite) == ((6,), True)
+    assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
+    kernel = model.trainable_variables[0]
+    kernel.assign(np.full(kernel.shape, 3e38))  # the logits are finite no more
+    assert step.alone(IMAGES, LABELS)[1] is False

@@ -111,7 +111,7 @@ def sync_directory(path: Path) -> None:
 def _take(lock: Path) -> int | None:
     """A descriptor that holds the lock, or None when another process does."""
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

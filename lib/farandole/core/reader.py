@@ -1,29 +1,29 @@
-"""One rank's batches as numpy arrays, read from row groups with Arrow and checked against the manifest on the way.
+"""Rows of a split as numpy arrays, read from row groups with Arrow and checked against the manifest on the way.
 
 Rows are named by (row group, index), as in core/epoch_plan.py. Nothing is skipped in silence: a row group that is
 short, damaged or another one than the manifest says ends the epoch with an error that names the file.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farandole.core.epoch_plan import Slice, row_group_sizes
+from farandole.core.epoch_plan import row_group_sizes
 from farandole.core.fingerprint import hash_ids
-from farandole.core.manifest import FileEntry, ImageEntry, Manifest
+from farandole.core.manifest import FileEntry, Manifest
 from farandole.core.parquet import open_file, read_row_group
-from farandole.errors import DataError, ResourceError
+from farandole.core.stored_images import StoredImages
+from farandole.errors import DataError
 
 MAX_OPEN_FILES = 128
 """Of a split at once; the usual limit of a process is 1,024 in all."""
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
+MAX_REMEMBERED_ROWS = 2**22
+"""Of a split, whose labels, hashes and copy numbers take 16 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SplitFiles:
         """on_read is told the name of each row group before it is read, and "" when it has been."""
         self._root = root
         self._on_read = on_read
-        self._image = manifest.image
+        self.images = StoredImages(manifest.image)
         self._num_classes = len(manifest.class_names)
         self._groups = [
             (entry, index) for entry in manifest.splits[split].files for index in range(len(entry.row_groups))
@@ -74,7 +74,8 @@ class SplitFiles:
         """int64 [G + 1], the first row of each row group."""
         self.paths = [root / entry.path for entry in manifest.splits[split].files]
         self._open: dict[str, pq.ParquetFile] = {}
-        self._decoders = ThreadPoolExecutor(2) if manifest.image.encoding == "jpeg" else None
+        self._remembered: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._num_remembered = 0
 
     def verify(self) -> None:
         """Compares every file with its SHA-256 in the manifest; a DataError names the first that differs."""
@@ -83,25 +84,40 @@ class SplitFiles:
 
     def empty(self) -> Batch:
         """A batch of no rows, for the steps at which a rank has none."""
-        shape = (0, self._image.height, self._image.width, self._image.channels)
-        return Batch(
-            np.zeros(shape, np.uint8),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.uint64),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.int64),
-        )
+        return self._around(np.empty((0, *self.images.shape), np.uint8))
+
+    def room(self, num_rows: int) -> Batch:
+        """Memory for so many rows with their images as they are stored; of any contents."""
+        return self._around(self.images.room(num_rows))
 
     def name(self, row_group: int) -> str:
         """For messages: the file and the row group in it."""
         entry, index = self._groups[row_group]
         return f"{self._root / entry.path}, row group {index}"
 
-    def decode(self, table: pa.Table, row_group: int, indices: np.ndarray | slice = slice(None)) -> Batch:
-        """Rows `indices` of a row group that read_table gave, in that order; only their images are decoded.
+    def read(self, row_group: int) -> Batch:
+        """The rows of a row group, their images as they are stored, not yet decoded.
+
+        What else they hold is remembered, so that later epochs read images alone.
 
         Raises:
-            DataError: names the file and the row group.
+            DataError: they are not the planned ones, or damaged; names the file and the row group.
+        """
+        if row_group in self._remembered:
+            images = self.images.column(self.read_table(row_group, ["image"])["image"], self.name(row_group))
+            rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
+            return Batch(images, *self._remembered[row_group], rows)
+        found = self.stored(self.read_table(row_group), row_group)
+        if self._num_remembered + len(found) <= MAX_REMEMBERED_ROWS:
+            self._num_remembered += len(found)
+            self._remembered[row_group] = (found.labels, found.id_hashes, found.copies)
+        return found
+
+    def stored(self, table: pa.Table, row_group: int) -> Batch:
+        """The rows of a row group that read_table gave, their images as they are stored, not yet decoded.
+
+        Raises:
+            DataError: they are not the planned ones; names the file and the row group.
         """
         start, stop = self.starts[row_group], self.starts[row_group + 1]
         if "row" in table.column_names:
@@ -116,13 +132,27 @@ class SplitFiles:
                 f"{self.name(row_group)}: labels from {labels.min()} to {labels.max()}; "
                 f"expected 0 to {self._num_classes - 1}"
             )
-        return Batch(
-            self._pixels(table.column("image"), row_group, indices),
-            labels[indices],
-            hash_ids(table.column("image_id"))[indices],
-            copies[indices],
-            rows[indices],
-        )
+        images = self.images.column(table.column("image"), self.name(row_group))
+        return Batch(images, labels, hash_ids(table.column("image_id")), copies, rows)
+
+    def decode(self, table: pa.Table, row_group: int, indices: np.ndarray | slice = slice(None)) -> Batch:
+        """Rows `indices` of a row group that read_table gave, in that order; only their images are decoded.
+
+        Raises:
+            DataError: names the file and the row group.
+        """
+        return self.decoded(self.stored(table, row_group).take(indices), row_group)
+
+    def decoded(self, rows: Batch, row_group: int) -> Batch:
+        """Rows of a row group, from `read`, with the pixels of their images.
+
+        Raises:
+            DataError: names the file and the row group.
+        """
+        try:
+            return replace(rows, images=self.images.pixels(rows.images))
+        except DataError as error:
+            raise DataError(f"{self.name(row_group)}: {error}") from error
 
     def read_table(self, row_group: int, columns: list[str] = COLUMNS) -> pa.Table:
         """A row group (counted through the split) as it is on disk; damage is a DataError that names the file."""
@@ -139,73 +169,9 @@ class SplitFiles:
             self._open.pop(next(iter(self._open))).close()
         return file
 
-    def decode_images(self, images: pa.Array | Sequence[bytes], name: str = "a file of the split") -> np.ndarray:
-        """Pixels of encoded images, uint8 [n, height, width, channels]; raw ones are a view where they can be.
-
-        Raises:
-            DataError: an image has not the size or the encoding that the manifest says.
-        """
-        shape = (len(images), self._image.height, self._image.width, self._image.channels)
-        if self._decoders:
-            data = images.to_pylist() if isinstance(images, pa.Array) else images
-            decoded = list(self._decoders.map(lambda item: decode_jpeg(item, self._image), data))
-            return np.stack(decoded) if decoded else np.zeros(shape, np.uint8)
-        array = images if isinstance(images, pa.Array) else pa.array(images, pa.binary())
-        row_bytes = int(np.prod(shape[1:]))
-        offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)
-        if (np.diff(offsets) != row_bytes).any():
-            raise DataError(
-                f"{name}: images of {sorted(set(np.diff(offsets).tolist()))[:3]} bytes; expected {row_bytes}"
-            )
-        return np.frombuffer(array.buffers()[2], np.uint8, len(array) * row_bytes, int(offsets[0])).reshape(shape)
-
-    def _pixels(self, column: pa.ChunkedArray, row_group: int, indices: np.ndarray | slice) -> np.ndarray:
-        array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-        if self._decoders:  # decode no image that is not asked for
-            return self.decode_images(array.take(pa.array(np.arange(len(array))[indices])), self.name(row_group))
-        return self.decode_images(array, self.name(row_group))[indices]
-
-
-def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> Iterator[Batch]:
-    """Yields this rank's rows of each global batch from start_step to the end of the epoch, one batch a step."""
-    plan = rank_slice.plan
-    sources = {stream: _stream_rows(files, rank_slice, stream, start_step) for stream in rank_slice.streams}
-    pending: dict[int, Batch] = dict.fromkeys(sources, files.empty())
-    for step in range(start_step, plan.num_steps):
-        parts = []
-        for stream, source in sources.items():
-            low, high = rank_slice.share(stream, plan.batch_rows(step))
-            needed = high - low
-            while needed:
-                if not len(pending[stream]):
-                    pending[stream] = next(source)
-                part = pending[stream].take(slice(0, needed))
-                pending[stream] = pending[stream].take(slice(len(part), None))
-                parts.append(part)
-                needed -= len(part)
-        yield concatenate(parts) if parts else files.empty()
-
-
-def _stream_rows(files: SplitFiles, rank_slice: Slice, stream: int, start_step: int) -> Iterator[Batch]:
-    """The rank's rows of one stream, a window at a time; a row group that two windows share is read once."""
-    tables: dict[int, pa.Table] = {}
-    for positions in rank_slice.windows(stream, start_step):
-        row_groups, indices = rank_slice.plan.locate(positions)
-        tables = {g: tables[g] if g in tables else files.read_table(g) for g in np.unique(row_groups).tolist()}
-        yield _gather(files, tables, row_groups, indices)
-        last_group = int(row_groups[positions.argmax()])
-        tables = {last_group: tables[last_group]}  # the next window starts inside it
-
-
-def _gather(files: SplitFiles, tables: dict[int, pa.Table], row_groups: np.ndarray, indices: np.ndarray) -> Batch:
-    """Rows named by (row group, index), in that order."""
-    order = np.argsort(row_groups, kind="stable")
-    ends = np.cumsum([np.count_nonzero(row_groups == group) for group in tables])  # tables are in ascending order
-    chosen = np.split(indices[order], ends[:-1])
-    parts = [files.decode(table, group, own) for (group, table), own in zip(tables.items(), chosen, strict=True)]
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return concatenate(parts).take(inverse)
+    def _around(self, images: np.ndarray) -> Batch:
+        kinds = (np.int32, np.uint64, np.int32, np.int64)
+        return Batch(images, *(np.empty(len(images), kind) for kind in kinds))
 
 
 def read_rows(files: SplitFiles, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
@@ -217,47 +183,10 @@ def read_rows(files: SplitFiles, start: int, stop: int, batch_size: int) -> Iter
         while len(pending) < batch_size and position < stop:
             first, last = int(files.starts[group]), int(files.starts[group + 1])
             wanted = slice(position - first, min(stop, last) - first)
-            pending = concatenate([pending, files.decode(files.read_table(group), group, wanted)])
+            pending = concatenate([pending, files.decoded(files.read(group).take(wanted), group)])
             position, group = min(stop, last), group + 1
         yield pending.take(slice(0, batch_size))
         pending = pending.take(slice(batch_size, None))
-
-
-def decode_jpeg(data: bytes | pa.Buffer, image: ImageEntry) -> np.ndarray:
-    """Decodes an image that preprocess encoded: uint8 [height, width, channels].
-
-    Raises:
-        DataError: the bytes are no JPEG of that shape.
-    """
-    try:
-        with PIL.Image.open(BytesIO(data), formats=["JPEG"]) as picture:
-            found = (picture.height, picture.width, len(picture.getbands()))
-            shape = (image.height, image.width, image.channels)
-            if found != shape:  # by its header, before a pixel is decoded
-                raise DataError(f"a stored image has shape {found}; the manifest says {shape}")
-            return np.asarray(picture).reshape(shape)
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise DataError(f"a stored image is no readable JPEG: {error}; the data set is damaged") from error
-
-
-def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int:
-    """Bytes of decoded input that the reader of this slice holds, which must fit train.reader_memory_bytes.
-
-    Raises:
-        ResourceError: they do not; says which key to change.
-    """
-    image, plan = manifest.image, rank_slice.plan
-    row_bytes = image.height * image.width * image.channels
-    group_rows = int(row_group_sizes(manifest, "train").max())
-    windows = sum(len(next(rank_slice.windows(stream))) for stream in rank_slice.streams)
-    needed = (windows + 2 * group_rows + 4 * plan.global_batch_size) * row_bytes
-    if needed > limit_bytes:
-        raise ResourceError(
-            f"the reader of rank {rank_slice.rank} needs {needed} bytes ({windows} rows in {len(rank_slice.streams)} "
-            f"streams), train.reader_memory_bytes is {limit_bytes}; raise it, or lower layout.rows_per_row_group, "
-            f"which is {group_rows} in this data set"
-        )
-    return needed
 
 
 def _numpy(table: pa.Table, name: str) -> np.ndarray:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 LOG_TAIL_LINES = 60
 
 
@@ -39,7 +41,7 @@ class Child:
         self.last_heard = time.monotonic()
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, name=f"rank {spec['rank']}", daemon=True).start()
-        self.send(spec)
+        self.send({**spec, "parent": os.getpid()})
 
     def send(self, message: dict[str, Any]) -> None:
         """Writes one line; that a child has died shows in next_message, not here."""
@@ -58,6 +60,13 @@ class Child:
     def seconds_silent(self) -> float:
         """Since it was last heard of, heartbeats included."""
         return time.monotonic() - self.last_heard
+
+    def is_stopped(self) -> bool:
+        """Whether something has stopped it (SIGSTOP), as the system says: at once, unlike silence."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
 
     def log_tail(self) -> str:
         """The last lines of its log."""

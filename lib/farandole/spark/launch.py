@@ -3,7 +3,8 @@
     results = launch_ranks(spark, module="farandole.train.rank", train=config.train, spec={...}, log_directory=...)
 
 Each task of the stage says where it sits (allGather), starts ONE child process, and passes on the leader's rendezvous
-address (allGather again). From there on the ranks talk to each other; the tasks only watch, as watch.py says.
+address (allGather again). From there on the ranks talk to each other; the tasks only watch, as watch.py says, and the
+driver watches the tasks, as lookout.py says.
 """
 
 import json
@@ -11,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
 from farandole.spark.gpus import with_gpus
+from farandole.spark.lookout import Lookout, beating, told_failures, where
 from farandole.spark.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.placement import Offer, Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 from farandole.spark.watch import START_SECONDS, Watch, describe_failure
 from farandole.train_config import Train
 
-SLOTS_SECONDS = 60.0
-"""How long a launch may wait for slots that something else holds."""
-OLD_STAGE_SECONDS = 15.0
-"""How long the other tasks of a stage that Spark has lost may take to end."""
+OLD_TASKS_SECONDS = 60.0
+"""How long tasks of an earlier launch may take to end, those on a host that Spark has yet to find lost included."""
+_GROUP = "farandole ranks"
 _POLL_SECONDS = 0.25
 
 
@@ -56,6 +56,9 @@ def check_slots_early(train: Train) -> None:
 def check_slots(spark: SparkSession, train: Train, wait_seconds: float = 5.0) -> int:
     """How many ranks can start: train.num_ranks, or fewer where the cluster has not the slots and min_ranks allows.
 
+    First waits until no task of an earlier launch runs any more: they hold slots, perhaps on a host that is gone, and a
+    leader must not write beside its successor.
+
     Args:
         spark: the session.
         train: num_ranks and min_ranks are used.
@@ -64,6 +67,9 @@ def check_slots(spark: SparkSession, train: Train, wait_seconds: float = 5.0) ->
     Raises:
         ResourceError: the cluster runs fewer tasks at a time than there must be ranks.
     """
+    deadline = time.monotonic() + OLD_TASKS_SECONDS
+    while any(stage.numActiveTasks for stage in _stages(spark.sparkContext)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     return ranks_for(train, num_slots(spark, wanted=train.num_ranks, wait_seconds=wait_seconds))
 
 
@@ -103,8 +109,13 @@ def launch_ranks(
     check_slots(spark, train.model_copy(update={"min_ranks": 0}))
     complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(START_SECONDS) * 2}
     context = spark.sparkContext
-    launch = f"launch-{uuid.uuid4().hex[:12]}"
-    with _job_group(context, launch, num_ranks) as waited, _launch_directory(log_directory / launch) as directory:
+    launch = log_directory / f"launch-{uuid.uuid4().hex[:12]}"
+    cancel = partial(context.cancelJobGroup, _GROUP)
+    with (
+        _job_group(context, num_ranks),
+        _launch_directory(launch) as directory,
+        Lookout(directory, num_ranks, train.hang_seconds, cancel) as lookout,
+    ):
         driver_host = context.getConf().get("spark.driver.host") or ""
         run = partial(
             _run_rank,
@@ -118,13 +129,11 @@ def launch_ranks(
         try:
             tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
             outcomes = tasks.barrier().mapPartitions(run).collect()
-        except Py4JJavaError as error:  # an executor or a Python worker died, and its rank with it
-            if waited.is_set():
-                raise ResourceError(
-                    f"{num_ranks} ranks waited {SLOTS_SECONDS:.0f} s for {num_ranks} free slots; other Spark jobs or "
-                    f"tasks that hang hold them; end those, or lower train.num_ranks"
-                ) from error
-            raise RankError(describe_lost_task(str(error), directory)) from error
+        except Py4JJavaError as error:  # a task, its worker or its executor died, or the lookout cancelled the stage
+            told = [failure for failure in told_failures(directory) if not failure["failure"]["lost_peer"]]
+            cause = lookout.error or (first_cause(told, log_directory) if told else None)
+            cause = cause or RankError(describe_lost_task(str(error), directory))
+            raise cause from cause.__cause__ or error
         failures = [outcome for outcome in outcomes if "failure" in outcome]
         if failures:
             raise first_cause(failures, log_directory)
@@ -144,38 +153,20 @@ def _launch_directory(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _job_group(context: SparkContext, group: str, num_ranks: int) -> Iterator[threading.Event]:
-    """Names the job; the event says that it was cancelled, as Spark would have waited for slots for ever.
-
-    Leaves when none of its tasks runs any more: they hold slots, and a leader must not write beside its successor.
-    """
-    waited = threading.Event()
-
-    def cancel_if_waiting() -> None:
-        if not any(stage.numActiveTasks or stage.numCompletedTasks for stage in _stages(context, group)):
-            waited.set()
-            context.cancelJobGroup(group)
-
-    timer = threading.Timer(SLOTS_SECONDS, cancel_if_waiting)
-    timer.daemon = True
-    timer.start()
-    context.setJobGroup(group, f"{num_ranks} ranks")
+def _job_group(context: SparkContext, num_ranks: int) -> Iterator[None]:
+    """Names the Spark jobs that are started in the block."""
+    context.setJobGroup(_GROUP, f"{num_ranks} ranks")
     try:
-        yield waited
-    except (FarandoleError, Py4JJavaError):
-        deadline = time.monotonic() + OLD_STAGE_SECONDS
-        while any(stage.numActiveTasks for stage in _stages(context, group)) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        raise
+        yield
     finally:
-        timer.cancel()
         for name in ("spark.jobGroup.id", "spark.job.description"):
             context.setLocalProperty(name, None)
 
 
-def _stages(context: SparkContext, group: str) -> list[Any]:
+def _stages(context: SparkContext) -> list[Any]:
+    """Of all launches."""
     tracker = context.statusTracker()
-    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(_GROUP)]
     stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
     return [stage for stage in stages if stage]
 
@@ -185,11 +176,8 @@ def describe_lost_task(text: str, directory: Path) -> str:
     found = re.search(r"barrier task ResultTask\(\d+, (\d+)\) finished unsuccessfully\.\s*(\S.*)", text)
     if found is None:
         return f"Spark lost the stage that runs the ranks: {gist(text)}"
-    try:
-        where = f" on {(directory / f'host-{found[1]}').read_text(encoding='utf-8')}"
-    except OSError:
-        where = ""
-    return f"rank {found[1]}{where}: Spark lost its task: {found[2].removeprefix('org.apache.spark.')[:300]}"
+    host = where(directory, int(found[1]))
+    return f"rank {found[1]}{host}: Spark lost its task: {found[2].removeprefix('org.apache.spark.')[:300]}"
 
 
 def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> FarandoleError:
@@ -199,10 +187,10 @@ def first_cause(failures: list[dict[str, Any]], log_directory: Path) -> Farandol
     """
     first = min(failures, key=lambda failure: (failure["failure"]["lost_peer"], failure["failure"]["time"]))
     cause = first["failure"]
-    where = f"rank {first['rank']} on {first['host']}"
+    who = f"rank {first['rank']} on {first['host']}"
     log = log_directory / f"rank-{first['rank']}.log"
-    error = error_for(cause["exit_code"], f"{where}: {cause['message']} (log: {log})")
-    error.__cause__ = RankError(f"{where} said:\n{cause['traceback']}")
+    error = error_for(cause["exit_code"], f"{who}: {cause['message']} (log: {log})")
+    error.__cause__ = RankError(f"{who} said:\n{cause['traceback']}")
     return error
 
 
@@ -213,11 +201,21 @@ def _run_rank(
     context = BarrierTaskContext.get()
     seat, rank = _own_seat(context, driver_host), context.partitionId()
     (shared / f"host-{rank}").write_text(seat.host, encoding="utf-8")
+    with beating(shared, rank):
+        outcome = _watched_rank(context, seat, module, spec, logs, shared, train)
+    return [{"rank": rank, "host": seat.host, **outcome}]
+
+
+def _watched_rank(
+    context: BarrierTaskContext, seat: Seat, module: str, spec: dict[str, Any], logs: Path, shared: Path, train: Train
+) -> dict[str, Any]:
+    """{"result": ...} or {"failure": ...} of this task's rank."""
+    rank = context.partitionId()
     seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
     try:
         places, addresses = plan_places(seats), plan_addresses(seats, train.network)
     except ResourceError as error:  # the same on every rank: none has started anything yet
-        return [{"rank": rank, "host": seat.host, "failure": describe_failure(str(error), error.exit_code)}]
+        return {"failure": describe_failure(str(error), error.exit_code)}
     offer, leader = addresses[rank], addresses[0].address
     own = {
         **spec,
@@ -227,8 +225,9 @@ def _run_rank(
         "interface": offer.interface,
     }
     child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, offer))
+    watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
     try:
-        early = child.next_message(START_SECONDS) if rank == 0 else None
+        early = watch.first_message() if rank == 0 else None
         port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
         problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
         if any(problems):
@@ -236,14 +235,13 @@ def _run_rank(
             outcome: dict[str, Any] = {"failure": describe_failure(text, ResourceError.exit_code)}
         else:
             child.send({"rendezvous_address": leader, "rendezvous_port": port})
-            watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
             outcome = watch.outcome(None if port else early)
         if "failure" in outcome:
             child.kill()
         context.barrier()  # a rank that is done stays until the others are: they may be receiving the last sum from it
     finally:
         child.kill()
-    return [{"rank": rank, "host": seat.host, **outcome}]
+    return outcome
 
 
 def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:

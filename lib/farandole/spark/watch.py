@@ -4,6 +4,7 @@ The tasks of one launch share a directory, of that launch alone. A task whose ra
 and the others end theirs. A task whose rank stands still in a sum leaves waiting-RANK: only when all ranks do is that a
 failure, as otherwise another rank computes or reads, and its own task judges that. When the directory is gone, the
 driver has given up this launch, and whoever still runs ends: a stale rank never writes beside its successor.
+A task that is frozen or cut off itself tells nothing: that is for the driver to see (lookout.py).
 """
 
 import json
@@ -17,7 +18,7 @@ from farandole.spark.child import Child
 
 START_SECONDS = 300.0
 """How long a rank may take to import TensorFlow and meet the others, and for what it does for the first time."""
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 2.0
 """How long the other ranks may take to end by themselves after one has failed: their own words go to their logs."""
 PATIENCE = 10
 """Something may take so many times longer than it usually does."""
@@ -33,6 +34,14 @@ class Watch:
         self._failure_file = directory / f"failure-{rank}.json"
         self._waiting_file = directory / f"waiting-{rank}"
         self._peer_failed_at: float | None = None
+
+    def first_message(self) -> dict[str, Any]:
+        """What the child says first, before it has met the others, or what is wrong with it."""
+        while True:
+            message = self._child.next_message(_POLL_SECONDS)
+            failure = None if message else self._judge(set())
+            if message or failure:
+                return message or {"failure": failure}
 
     def outcome(self, message: dict[str, Any] | None) -> dict[str, Any]:
         """Waits for {"result": ...} or {"failure": ...}. `message` is one that the child has sent already, if any."""
@@ -67,7 +76,9 @@ class Watch:
 
     def _judge(self, names: set[str]) -> dict[str, Any] | None:
         state, silent = self._child.state, self._child.seconds_silent()
-        allowed = self._hang_seconds if self._child.has_joined else START_SECONDS
+        # An import may keep all its threads from running, but does not stop the process.
+        is_starting = not self._child.has_joined and not self._child.is_stopped()
+        allowed = START_SECONDS if is_starting else self._hang_seconds
         if silent > allowed:
             return self._hang(f"nothing was heard for {allowed:.0f} s, {last_seen(state)}; it hangs or was stopped")
         if not self._child.has_joined:

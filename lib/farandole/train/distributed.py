@@ -16,8 +16,8 @@ from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
-MAX_ADDRESSES_BYTES = 16 * 1024 * 1024
-"""What one rank tells the rendezvous server: 136 bytes for each other rank."""
+MAX_REQUESTS = 64
+"""How many the rendezvous server answers at a time, besides four of each rank."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,20 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
     """
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
+    num_ranks = len(worlds)
+    slots = threading.BoundedSemaphore(MAX_REQUESTS + 4 * num_ranks)
+    # Each rank tells 136 bytes for each other one, in some scopes; room for twice that in eight of them.
+    most_bytes = 2**16 + 8 * 272 * num_ranks**2
+
     class OnlyAddresses(RendezvousHandler):
-        """A request costs bounded memory, and tells nothing of the files here, as Horovod's own handler would."""
+        """Costs bounded memory, and tells nothing of the files here, as Horovod's own handler would."""
 
         def do_PUT(self) -> None:  # noqa: N802
             length = self.headers.get("Content-Length", "")
-            if length.isdecimal() and int(length) <= MAX_ADDRESSES_BYTES:
+            with self.server.cache_lock:
+                entries = [entry for scope in self.server.cache.values() for entry in scope.items()]
+            held = sum(len(key) + len(value) + 128 for key, value in entries)
+            if length.isdecimal() and held + int(length) <= most_bytes:
                 super().do_PUT()
             else:
                 self.send_error(413)
@@ -58,7 +66,22 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
         def do_HEAD(self) -> None:  # noqa: N802
             self.send_error(405)
 
-    server: Any = RendezvousHTTPServer((address, 0), OnlyAddresses, 0)
+    class FewAtATime(RendezvousHTTPServer):
+        """Hangs up on whoever comes while all its threads are busy; none is for longer than Horovod's 3 seconds."""
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            if slots.acquire(blocking=False):
+                super().process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                slots.release()
+
+    server: Any = FewAtATime((address, 0), OnlyAddresses, 0)
     for host, world in worlds:
         server.scope_size["global"] = world.world_size
         server.scope_size["local_" + host] = world.local_size

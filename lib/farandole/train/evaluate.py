@@ -15,6 +15,7 @@ from farandole.errors import DataError
 from farandole.train.distributed import World, sum_integers
 from farandole.train.progress import Progress
 from farandole.train.saved_model import load_model
+from farandole.train_config import Evaluate
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,18 @@ class Wrong:
 class Evaluator:
     """Runs a model over a split; one traced graph for all splits and epochs."""
 
-    def __init__(self, model: Any, manifest: Manifest, world: World, batch_size: int, progress: Progress) -> None:
+    def __init__(self, model: Any, manifest: Manifest, world: World, rules: Evaluate, progress: Progress) -> None:
         self._progress = progress
         self._manifest = manifest
         self._world = world
-        self._batch_size = batch_size
+        self._batch_size = rules.batch_size
         image = manifest.image
         pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
 
         def forward(images: Any, labels: Any) -> tuple[Any, Any, Any]:
-            logits = tf.cast(model(images, training=False), tf.float32)
+            logits = tf.zeros([])
+            for weight, view in views(images, rules.views):
+                logits += weight * tf.cast(model(view, training=False), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
             return tf.argmax(logits, axis=1), losses, tf.reduce_max(tf.nn.softmax(logits), axis=1)
 
@@ -83,6 +86,23 @@ class Evaluator:
         return {"metrics": figures, "wrong": [vars(item) for item in wrong]}
 
 
+def views(images: Any, kind: str) -> list[tuple[float, Any]]:
+    """What a model is shown of images [n, height, width, channels], and what each view weighs (Jordan 2024, airbench).
+
+    Args:
+        images: uint8.
+        kind: evaluate.views.
+    """
+    shown = [(1.0, images)]
+    if kind == "mirrored_shifted":
+        height, width = images.shape[1:3]
+        padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT")
+        shown = [(0.5, images), (0.25, padded[:, :height, :width]), (0.25, padded[:, 2:, 2:])]
+    if kind == "plain":
+        return shown
+    return [(weight / 2, view) for weight, image in shown for view in (image, tf.reverse(image, [2]))]
+
+
 def evaluate_saved_model(
     directory: Path, config: Config, manifest: Manifest, data: Path, world: World, progress: Progress
 ) -> dict[str, Any]:
@@ -98,5 +118,5 @@ def evaluate_saved_model(
             f"the data set has {manifest.image} of classes {manifest.class_names}"
         )
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
-    evaluator = Evaluator(model, manifest, world, config.evaluate.batch_size, progress)
+    evaluator = Evaluator(model, manifest, world, config.evaluate, progress)
     return evaluator.final_figures(files, config.evaluate.num_wrong_images)

@@ -1,14 +1,27 @@
-"""Keeps batches ready while the step runs, and measures how long training waits for them."""
+"""Keeps batches ready while the step runs, their images as tensors, and measures how long training waits for them."""
 
 import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 from farandole.core.reader import Batch
+from farandole.core.slice_reader import ALIGNMENT_BYTES
 
 DEPTH = 4
 """Batches that are kept ready."""
+
+
+def as_tensor(array: np.ndarray) -> Any:
+    """The same values as a tensor: in the same memory where TensorFlow can use it, which must not change then."""
+    if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT_BYTES == 0 and array.size:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 class Prefetcher:
@@ -50,7 +63,7 @@ class Prefetcher:
             for batch in batches:
                 if self._stopped.is_set():
                     return
-                self._ready.put(batch)
+                self._ready.put(replace(batch, images=as_tensor(batch.images)))
         except BaseException as error:  # handed over, whatever it is: the consumer must not wait for ever
             last = error
         if not self._stopped.is_set():

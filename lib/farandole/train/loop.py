@@ -12,11 +12,12 @@ from farandole.config import Config
 from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
 from farandole.core.manifest import Manifest
 from farandole.core.metrics import classification_metrics
-from farandole.core.reader import SplitFiles, check_memory
+from farandole.core.reader import SplitFiles
 from farandole.core.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
 from farandole.train.augment import augmented
+from farandole.train.blame import Where, blame
 from farandole.train.checkpoint import (
     Position,
     assign_variables,
@@ -31,9 +32,10 @@ from farandole.train.history import History
 from farandole.train.input_pipeline import Prefetcher
 from farandole.train.models import build_model
 from farandole.train.progress import Progress
-from farandole.train.readers import open_reader
+from farandole.train.readers import check_memory, open_reader
 from farandole.train.run_directory import RunDirectory
-from farandole.train.saved_model import load_weights_into, save_model
+from farandole.train.saved_model import save_model
+from farandole.train.start_weights import start_weights
 from farandole.train.step import TrainStep
 
 
@@ -68,7 +70,7 @@ class Trainer:
         weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
         self.step = TrainStep(self.model, config.train, image, [weights[name] for name in manifest.class_names])
         progress.has_entered_sum = self.step.has_entered_sum
-        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate.batch_size, progress)
+        self.evaluator = Evaluator(self.model, manifest, world, config.evaluate, progress)
         patience = config.train.hang_seconds / 2
         self.writer = CheckpointWriter(self.run.checkpoints, config.train.keep_checkpoints, patience)
         self.position = Position(run_fingerprint=self.run.fingerprint)
@@ -123,7 +125,7 @@ class Trainer:
                 result = self.step(batch.images, batch.labels, batch_rows=rows, learning_rate=rate)
                 self.progress.finish_step(step + 1, plan.epoch)
                 if not result.is_finite:
-                    raise DataError(self._describe_nan(f"loss {result.loss_sum / rows}"))
+                    raise blame(self.step, batch, self.files["train"], self.world, self._where())
                 self.accounting.add(batch, self.files["train"])
                 self.position = self.position.model_copy(
                     update={
@@ -212,13 +214,8 @@ class Trainer:
             warmup_steps=round(train.warmup_epochs * self.steps_per_epoch),
         )
 
-    def _describe_nan(self, found: str) -> str:
-        where = f"epoch {self.position.epoch}, step {self.position.step} (step {self.position.global_step} of the run)"
-        return (
-            f"NaN or Inf at {where}: {found}; all ranks stopped there, and the newest "
-            f"checkpoint is from before it; lower train.learning_rate, {self.config.train.learning_rate} now, "
-            f"or set train.clip_norm"
-        )
+    def _where(self) -> Where:
+        return Where(self.position, self.config.train.learning_rate)
 
     def _sum_accounting(self) -> Accounting:
         self.progress.enter("summing")
@@ -267,7 +264,7 @@ class Trainer:
         """Finite gradients can still overflow a weight or an optimizer's square; ranks have the same ones."""
         for variable in (*self.model.variables, *self.step.optimizer.variables):
             if not np.isfinite(variable.numpy()).all():
-                raise DataError(self._describe_nan(f"{variable.path} is not finite"))
+                raise DataError(self._where().describe(f"{variable.path} is not finite"))
 
     def _restore(self) -> None:
         """Every rank takes the newest whole checkpoint, after all agree which one that is."""
@@ -282,8 +279,7 @@ class Trainer:
         if self.world.is_leader:
             remove_left_over(self.run.checkpoints, step)
         if found is None:
-            if self.run.warm_start:
-                load_weights_into(self.model, self.run.warm_start)
+            start_weights(self.model, self.files["train"], self.run.warm_start, self.world)
             return
         if found.position.run_fingerprint != self.run.fingerprint:
             raise DataError(

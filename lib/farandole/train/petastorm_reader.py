@@ -104,7 +104,7 @@ def _to_batch(files: SplitFiles, item: Any) -> Batch:
     if len(rows) and not 0 <= rows.min() <= rows.max() < files.starts[-1]:
         raise DataError(f"petastorm delivered rows {rows.min()} to {rows.max()}; the split has {files.starts[-1]}")
     return Batch(
-        files.decode_images(item.image),
+        files.images.pixels(files.images.column(item.image, "a file of the split")),
         np.asarray(item.label, np.int32),
         hash_ids(item.image_id),
         np.asarray(item.copy, np.int32),

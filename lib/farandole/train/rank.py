@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 from farandole.config import Config, parse_config
 from farandole.core.manifest import Manifest, read_manifest
-from farandole.errors import DataError, FarandoleError
+from farandole.errors import DataError, FarandoleError, OtherRankError
 from farandole.train.progress import Progress
 
 HEARTBEAT_SECONDS = 1.0
@@ -29,9 +29,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> NoReturn:
-    die_with_parent()
     faulthandler.register(signal.SIGUSR1)
     spec = json.loads(sys.stdin.readline())
+    die_with_parent(spec["parent"])
     progress = Progress()
     beat = Heartbeat(_take_stdout(), progress)
     try:
@@ -54,11 +54,10 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the task that started it ends, however it ends."""
-    parent = os.getppid()
+def die_with_parent(parent: int) -> None:
+    """Asks the kernel to kill this process when the one that started it, `parent`, ends, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it has ended already: a busy machine may take seconds to get here
         os._exit(1)
 
 
@@ -118,7 +117,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         "exit_code": error.exit_code if isinstance(error, FarandoleError) else 1,
         "message": str(error) if own else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "lost_peer": not own and is_lost_peer(error),
+        "lost_peer": isinstance(error, OtherRankError) or (not own and is_lost_peer(error)),
     }
 
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 from farandole.core.epoch_plan import Slice
-from farandole.core.reader import Batch, SplitFiles, read_slice
+from farandole.core.reader import Batch, SplitFiles
+from farandole.core.slice_reader import check_memory, read_slice
 from farandole.train.petastorm_reader import read_with_petastorm
+
+__all__ = ["check_memory", "open_reader"]
 
 
 def open_reader(name: str, files: SplitFiles, rank_slice: Slice, *, start_step: int) -> Iterator[Batch]:

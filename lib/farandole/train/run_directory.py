@@ -41,7 +41,7 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
     if config.train.warm_start:  # by what it holds, wherever that lies
         train["warm_start"] = _weights_sha256(warm_start_model(config))
-    evaluate = {"batch_size": config.evaluate.batch_size}
+    evaluate = {"batch_size": config.evaluate.batch_size, "views": config.evaluate.views}
     model = config.model.model_dump()
     # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
     augment = {"augment": config.augment.model_dump()} if config.augment != Augment() else {}
@@ -77,6 +77,7 @@ class RunDirectory:
         self.warm_start = warm_start_model(config) if config.train.warm_start else None
         self.fingerprint = fingerprint(self.settings)
         self.name = config.train.run_name or f"{config.model.name}-{self.fingerprint[:8]}"
+        self._work = config.work
         self.path = config.work / "runs" / self.name
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
@@ -94,17 +95,29 @@ class RunDirectory:
 
         Raises:
             ConfigError: the directory belongs to other settings; says which.
+            DataError: it, or a directory in it, is a link that leads out of paths.work.
         """
+        self._check_links()
         self._check_settings()
         return self.metrics.exists()
 
     def prepare(self, config: Config) -> None:
-        """Makes the directory, or checks that the one there belongs to the same settings."""
+        """Makes the directory, or checks that the one there belongs to the same settings. Raises as is_finished."""
+        self._check_links()
         self._check_settings()
         self.logs.mkdir(parents=True, exist_ok=True)
         if not self._settings_file.exists():
             write_text(self.config, tomli_w.dumps(config.model_dump(exclude_none=True)))  # TOML has no null
             write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
+
+    def _check_links(self) -> None:
+        inside = [path for path in self.path.iterdir() if path.is_symlink()] if self.path.is_dir() else []
+        for path in (self.path.parent, self.path, *inside):
+            if not path.resolve().is_relative_to(self._work.resolve()):
+                raise DataError(
+                    f"{path} is a link to {path.resolve()}, and a run writes nothing outside paths.work; "
+                    f"remove the link, or set another paths.work"
+                )
 
     def _check_settings(self) -> None:
         try:

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from farandole.core.manifest import ImageEntry
 from farandole.train.distributed import sum_tensors
+from farandole.train.layers import counting
+from farandole.train.muon import Muon
 from farandole.train_config import Train
 
 
@@ -67,6 +69,14 @@ class TrainStep:
         """Whether the newest step has its own gradients and is at their sum over ranks, or past it. Any thread."""
         return bool(self._num_sums.numpy() >= self._num_steps)
 
+    def alone(self, images: Any, labels: Any) -> tuple[np.ndarray, bool]:
+        """Losses of these rows, float32 [n], and whether their gradients are finite; no other rank takes part."""
+        with tf.GradientTape() as tape:  # not as in training: layers may then ask other ranks for their statistics
+            losses = self._losses(tf.cast(self._model(images, training=False), tf.float32), labels)
+            loss_sum = tf.reduce_sum(losses)
+        gradients = tape.gradient(loss_sum, self._model.trainable_variables)
+        return losses.numpy(), all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
     def _losses(self, logits: Any, labels: Any) -> Any:
         """Cross-entropy per row, float32 [n], weighted by class."""
         smoothing = self._train.label_smoothing
@@ -82,7 +92,7 @@ class TrainStep:
         self, images: Any, labels: Any, counted: Any, batch_rows: Any, learning_rate: Any
     ) -> tuple[Any, Any, Any]:
         variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, counting(counted):
             logits = tf.cast(self._model(images, training=True), tf.float32)
             loss_sum = tf.reduce_sum(self._losses(logits, labels) * counted)
             loss = loss_sum / batch_rows
@@ -110,6 +120,14 @@ def make_optimizer(train: Train) -> Any:
     if train.optimizer == "sgd":
         decay = train.weight_decay or None
         return keras.optimizers.SGD(train.learning_rate, momentum=train.momentum, nesterov=True, weight_decay=decay)
+    if train.optimizer == "muon":
+        return Muon(
+            train.learning_rate,
+            momentum=train.momentum,
+            other_learning_rate=train.other_learning_rate,
+            other_momentum=train.other_momentum,
+            weight_decay=train.weight_decay,
+        )
     if train.optimizer == "adamw":
         return keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay)
     return keras.optimizers.Adam(train.learning_rate)

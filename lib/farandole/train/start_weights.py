@@ -1,0 +1,38 @@
+"""The weights that a run starts with: those of another run, or drawn ones, fitted to train images where layers ask."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from farandole.core.reader import SplitFiles, read_rows
+from farandole.train.distributed import World, sum_tensors
+from farandole.train.layers import PatchWhitening
+from farandole.train.saved_model import load_weights_into
+
+FITTED_ROWS = 5_000
+"""Images to which layers are fitted: the first of the train split, which rebalance has shuffled."""
+
+
+def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world: World) -> None:
+    """Sets the weights before the first step, the same on every rank.
+
+    Args:
+        model: as built, with drawn weights.
+        train: the files of the train split.
+        warm_start: model/ of another run, or None.
+        world: only the leader reads and computes; another processor could give other bits.
+    """
+    if warm_start:
+        load_weights_into(model, warm_start)
+        return
+    layers = [layer for layer in model.layers if isinstance(layer, PatchWhitening)]
+    if layers and world.is_leader:
+        last = min(FITTED_ROWS, int(train.starts[-1]))
+        images = np.concatenate([batch.images for batch in read_rows(train, 0, last, FITTED_ROWS)])
+        for layer in layers:
+            layer.fit(images)
+    for layer in layers:  # all zeros on the other ranks
+        weights = layer.get_weights()
+        layer.set_weights([total.numpy() for total in sum_tensors([tf.constant(weight) for weight in weights])])

@@ -1,0 +1,34 @@
+"""Layers that are fitted to the train split, by the leader alone."""
+
+import numpy as np
+import pytest
+
+from balanced_data import write_balanced
+from farandole.core.reader import SplitFiles
+from farandole.train import start_weights as module
+from farandole.train.distributed import World
+from farandole.train.models import build_model
+
+
+@pytest.fixture
+def train(tmp_path):
+    return SplitFiles(tmp_path, write_balanced(tmp_path, train=[[30, 10]], side=17), "train")
+
+
+def build():
+    shape = {"image_shape": (17, 17, 1), "num_classes": 3, "seed": 0, "precision": "float32"}
+    return build_model("whitened_cnn", {"filters": [4]}, **shape)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_leader_fits_and_the_others_take_its_sum(monkeypatch, train, rank):
+    monkeypatch.setattr(module, "sum_tensors", list)
+    model = build()
+    module.start_weights(model, train, None, World(rank, 2, rank, 2, 0, 1))
+    mean, kernel = model.layers[1].mean.numpy(), model.layers[1].kernel.numpy()
+    if rank:
+        assert not mean.any()
+        assert not kernel.any()
+    else:
+        assert 0.2 < mean[0] < 0.8
+        assert np.abs(kernel).max() > 0.1
