@@ -15,8 +15,9 @@ from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.fingerprint import id_checksum
 from farandole.core.manifest import Manifest, read_manifest
 from farandole.core.parquet import write_file
-from farandole.core.reader import SplitFiles, read_slice
+from farandole.core.reader import SplitFiles
 from farandole.core.schema import CLEAN
+from farandole.core.slice_reader import read_slice
 from farandole.errors import ConfigError, ConflictError, DataError
 from farandole.spark import keep, stages
 from farandole.spark.rebalance import rebalance
