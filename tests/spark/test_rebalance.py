@@ -244,6 +244,24 @@ def test_number_of_files_follows_the_bytes_of_the_input(tmp_path):
     assert plan_rebalance(raw, balance, config).dealt[0].shape == (3, 3)  # 57 rows of 3 MB in files of 64 MiB
 
 
+def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch):
+    clean = write_clean(tmp_path, tables(), num_files=3)  # 19 train rows a file, in row groups of 5
+    balance = plan_balance(clean.splits["train"].class_counts, strategy="none", max_repeats=1)
+    wanted = [
+        (index, file.path, group)
+        for index, split in enumerate(SPLITS)
+        for file in clean.splits[split].files
+        for group in range(len(file.row_groups))
+    ]
+    for rows, num_pieces in ((1, 18), (10, 10), (24, 5), (1000, 3)):
+        monkeypatch.setattr("farandole.core.rebalance_plan.MAX_PIECE_BYTES", rows * SIDE * SIDE * 3)
+        pieces = plan_rebalance(clean, balance, config_for(tmp_path, "none")).pieces
+        assert len(pieces) == num_pieces
+        assert all(sum(run.num_rows for run in piece.runs) <= max(rows, 5) for piece in pieces)
+        runs = [(piece.split, run) for piece in pieces for run in piece.runs]
+        assert [(split, run.entry.path, g) for split, run in runs for g in range(run.first, run.stop)] == wanted
+
+
 @pytest.mark.usefixtures("on_executors")
 def test_nothing_but_data_and_manifest_is_left(spark, tmp_path):
     rebalance(spark, config_for(tmp_path, "none"), write_clean(tmp_path, tables()), config_fingerprint="cf")

@@ -305,3 +305,19 @@ def test_ids_occur_once_and_are_never_null(spark: SparkSession, tmp_path: Path) 
     put(tmp_path / "raw", "x.parquet", columns | {"key": ["test", None, "dev"]})
     with pytest.raises(DataError, match=r"data.split_column = 'key' is 'dev' in row x.parquet#2; expected train, val"):
         run(spark, config_for(tmp_path, split_column="key"))
+
+
+def test_a_flipped_bit_in_a_table_of_sparks_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = [(bytearray(rng.bytes(1000)), number % 2) for number in range(40)]
+    target = tmp_path / "table"
+    spark.createDataFrame(images, "image binary, label int").coalesce(1).write.parquet(target.as_uri())
+    config = parse_config({"data": {"source": "table", "path": str(target)}})
+    listing = records.list_source(config)
+    assert sum(table.num_rows for table in table_rows.read_rows(config, listing, 100)) == 40
+    (path,) = target.glob("*.parquet")
+    data = bytearray(path.read_bytes())
+    data[data.index(images[20][0]) + 500] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"row group 0, column 'image': the page at byte 4 has CRC32 \w+, its"):
+        list(table_rows.read_rows(config, listing, 100))

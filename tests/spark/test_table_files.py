@@ -148,7 +148,7 @@ def test_a_flipped_bit_in_a_page_header_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4:12] = bytes(byte ^ 0xFF for byte in data[4:12])
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"x.parquet, row group 0: .*; the file is damaged: replace or remove it"):
+    with pytest.raises(DataError, match=r"x.parquet, row group 0.*; the file is damaged: replace or remove it"):
         read(config, pieces)
 
 

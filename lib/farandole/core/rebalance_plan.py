@@ -1,6 +1,8 @@
 """Everything about rebalancing that follows from counts: which task reads what, and how many rows go where."""
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +20,27 @@ MIN_PIECE_ROWS_PER_FILE = 32
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Consecutive row groups of one clean file, which a map task sorts at a time."""
+class Run:
+    """Consecutive row groups of one clean file."""
 
-    split: int
-    """Index into SPLITS."""
     entry: FileEntry
     first: int
     """Its first row group."""
     stop: int
     """The row group after its last."""
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.entry.row_groups[self.first : self.stop])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a map task sorts at a time: a part of a large file, or several small ones."""
+
+    split: int
+    """Index into SPLITS."""
+    runs: list[Run]
 
 
 @dataclass(frozen=True)
@@ -122,9 +135,14 @@ def _piece_bytes(row_bytes: int, num_files: int) -> int:
 
 
 def _plan_pieces(splits: list[SplitEntry], max_rows: int) -> list[Piece]:
-    return [
-        Piece(index, entry, first, stop)
-        for index, split in enumerate(splits)
-        for entry in split.files
-        for first, stop in layout.runs_within(entry.row_groups, max_rows)
-    ]
+    pieces = []
+    for index, split in enumerate(splits):
+        groups = [(file, group) for file, entry in enumerate(split.files) for group in range(len(entry.row_groups))]
+        sizes = [rows for entry in split.files for rows in entry.row_groups]
+        for first, stop in layout.runs_within(sizes, max_rows):
+            runs = []
+            for file, of_file in groupby(groups[first:stop], key=itemgetter(0)):
+                numbers = [group for _, group in of_file]
+                runs.append(Run(split.files[file], numbers[0], numbers[-1] + 1))
+            pieces.append(Piece(index, runs))
+    return pieces

@@ -78,12 +78,13 @@ def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[n
 
 
 def verify(plan: RebalancePlan, number: int) -> None:
-    """Compares the file of piece `number` with the manifest.
+    """Compares the files of piece `number` with the manifest.
 
     Raises:
-        DataError: names the file, if it is damaged.
+        DataError: names the file that is damaged.
     """
-    open_file(plan.clean, plan.pieces[number].entry)
+    for run in plan.pieces[number].runs:
+        open_file(plan.clean, run.entry)
 
 
 def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
@@ -179,20 +180,24 @@ def _max_batch_rows(plan: RebalancePlan) -> int:
 
 
 def _read(plan: RebalancePlan, piece: Piece, columns: list[str], *, verify: bool = True) -> pa.Table:
-    file = open_file(plan.clean, piece.entry, verify=verify)
-    path = plan.clean / piece.entry.path
-    return pa.concat_tables([read_row_group(file, path, i, columns) for i in range(piece.first, piece.stop)])
+    tables = []
+    for run in piece.runs:
+        file, path = open_file(plan.clean, run.entry, verify=verify), plan.clean / run.entry.path
+        tables += [read_row_group(file, path, index, columns) for index in range(run.first, run.stop)]
+    return pa.concat_tables(tables)
 
 
 def _identify(plan: RebalancePlan, piece: Piece, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Id hash and group of every row."""
     labels = rows["label"].to_numpy().astype(np.int64)
     num_classes = len(plan.class_names)
-    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    unknown = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(unknown):
+        ends = np.cumsum([run.num_rows for run in piece.runs])
+        run = piece.runs[int(np.searchsorted(ends, unknown[0], side="right"))]
         raise DataError(
-            f"{plan.clean / piece.entry.path} holds label {unknown[0]}, the manifest knows 0 to {num_classes - 1}; "
-            f"run preprocess again"
+            f"{plan.clean / run.entry.path} holds label {labels[unknown[0]]}, the manifest knows 0 to "
+            f"{num_classes - 1}; run preprocess again"
         )
     return hash_ids(rows["image_id"]), piece.split * num_classes + labels
 

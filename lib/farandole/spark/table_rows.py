@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from farandole.config import Config
 from farandole.core.missing import as_numbers, nan_to_null, repair_pixels
+from farandole.core.page_checksums import check_pages
 from farandole.core.quality import RejectedError
 from farandole.core.schema import SIDE_TYPES
 from farandole.errors import DataError
@@ -133,6 +134,8 @@ def _batches(
     try:
         with path.open("rb") as source:
             file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES)
+            if piece["start"] == 0:  # once for every row group
+                check_pages(path, source, file.metadata, piece["row_group"], columns)
             at = 0
             for batch in file.iter_batches(
                 num_rows, row_groups=[piece["row_group"]], columns=columns, use_threads=False
