@@ -1,5 +1,6 @@
 """Synthetic inputs: raw pictures as preprocess leaves them, and JPEG photos."""
 
+import functools
 import io
 import itertools
 from pathlib import Path
@@ -160,7 +161,7 @@ def _balanced_rows(
     ids: pa.Array, labels: np.ndarray, rows: slice, rng: np.random.Generator, side: int, encoding: str
 ) -> pa.Table:
     numbers = np.arange(rows.start, rows.stop)
-    images = _encoded(rng, len(numbers), side) if encoding == "jpeg" else _noise(rng, len(numbers), side)
+    images = _encoded(numbers, side) if encoding == "jpeg" else _noise(rng, len(numbers), side)
     hashes = rng.integers(-(2**63), 2**63 - 1, len(numbers))
     copies = np.zeros(len(numbers), np.int32)
     columns = [ids[rows.start : rows.stop], images, *map(pa.array, (labels[rows], hashes, copies, numbers))]
@@ -173,13 +174,20 @@ def _noise(rng: np.random.Generator, num_rows: int, side: int) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), num_rows, buffers)
 
 
-def _encoded(rng: np.random.Generator, num_rows: int, side: int) -> pa.Array:
-    pictures = []
-    for _ in range(num_rows):
+def _encoded(numbers: np.ndarray, side: int) -> pa.Array:
+    pictures = _pictures(side)
+    return pa.array([pictures[number % len(pictures)] for number in numbers], pa.binary())
+
+
+@functools.cache
+def _pictures(side: int) -> list[bytes]:
+    """A hundred different ones; making more would take longer than reading them."""
+    rng, pictures = np.random.default_rng(0), []
+    for _ in range(100):
         buffer = io.BytesIO()
         _smooth(rng, (side, side)).save(buffer, "JPEG", quality=95)
         pictures.append(buffer.getvalue())
-    return pa.array(pictures, pa.binary())
+    return pictures
 
 
 def _smooth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:

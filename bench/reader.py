@@ -22,7 +22,7 @@ from turns import in_process, median, run_named, take_turns
 
 BATCH_ROWS = 64
 PHOTO_SIDE = 224
-NUM_ROWS, NUM_PHOTOS = 60_000, 1_200
+NUM_ROWS, NUM_PHOTOS = 60_000, 3_000
 
 
 def measure(repetitions: int) -> Sequence[Row]:

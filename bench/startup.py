@@ -61,7 +61,7 @@ def empty(work: Path) -> dict[str, float]:
 
 
 def submit(work: Path, program: Path, *arguments: str, stamps: Path | None = None) -> float:
-    """Runs spark-submit to its end; returns the CPU seconds of all its processes but the ranks', which outlive it."""
+    """Runs spark-submit to its end; returns the CPU seconds of the JVM, the driver and what both have waited for."""
     environment = {**os.environ, "PYTHONPATH": str(BENCH), "STAMPS": str(stamps or work / "no-stamps.json")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = ["spark-submit", "--master", "local[2]", str(program), *arguments]

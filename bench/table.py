@@ -109,13 +109,14 @@ def show(rows: Sequence[Row], command: str, repetitions: int, seconds: float, pi
         print(f"plot: {picture}", file=sys.stderr)
 
 
-def main(name: str, doc: str | None, measure: Callable[[int], Sequence[Row]]) -> None:
-    """The command line that these benches share."""
+def main(name: str, doc: str | None, measure: Callable[[int], Sequence[Row]], picture: Path | None = None) -> None:
+    """The command line that these benches share; picture is where the plot goes unless --plot says otherwise."""
     parser = argparse.ArgumentParser(
         prog=f"./do bench {name}", description=doc, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--repetitions", type=int, default=3, help="runs of each contender; default: 3")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draws the table: .svg, .png or .pdf")
+    told = f"draws the table: .svg, .png or .pdf; default: {picture or 'does not'}"
+    parser.add_argument("--plot", type=Path, default=picture, metavar="FILE", help=told)
     options = parser.parse_args()
     started = time.monotonic()
     rows = measure(options.repetitions)

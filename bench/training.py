@@ -2,11 +2,13 @@
 
     ./do bench training [--repetitions 3] [--plot FILE]
 
-`./do bench` alone is the same. It takes under half an hour on two cores that do nothing else; each part can be had by
+`./do bench` alone is the same. It should take under half an hour on two idle cores; each part can be had by
 its own name, and its --help says how it measures. "met" says whether a row reaches its goal, its floor, or neither.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import links
 import memory
@@ -20,9 +22,11 @@ from table import Row
 def measure(repetitions: int) -> Sequence[Row]:
     found: list[Row] = []
     for bench in (reader, ranks, startup, memory, links):
-        found += bench.measure(repetitions)
+        part = bench.measure(repetitions)
+        print(f"\n{table.markdown(part)}\n", file=sys.stderr)  # in case a later part fails
+        found += part
     return found
 
 
 if __name__ == "__main__":
-    table.main("training", __doc__, measure)
+    table.main("training", __doc__, measure, Path("bench.svg"))

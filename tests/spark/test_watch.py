@@ -1,6 +1,7 @@
 """How a rank is judged by what its heartbeats tell: pure rules, and the watch over a child that is made up."""
 
 import json
+import shutil
 
 import pytest
 
@@ -145,3 +146,19 @@ def test_another_ranks_failure_is_waited_for_and_then_ends_this_one(tmp_path, mo
     found = Watch(Child({}), 1, 2, tmp_path, 20.0).outcome(None)["failure"]
     assert (found["message"], found["lost_peer"]) == ("stopped because another rank had failed", True)
     assert not (tmp_path / "failure-1.json").exists()
+
+
+@pytest.mark.parametrize("news", ["done-0", "failure-0.json", None])
+def test_a_rank_that_is_done_stays_until_the_others_are_or_one_has_failed_or_the_launch_is_over(
+    tmp_path, monkeypatch, news
+):
+    polls = []
+
+    def sleep(seconds):
+        polls.append({path.name for path in tmp_path.iterdir()})
+        if len(polls) == 3:
+            (tmp_path / news).touch() if news else shutil.rmtree(tmp_path)
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    Watch(Child(), 1, 2, tmp_path, 20.0).stay()
+    assert polls == [{"done-1"}] * 3

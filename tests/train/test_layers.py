@@ -64,6 +64,13 @@ def test_batch_norm_of_one_rank_is_that_of_keras():
     np.testing.assert_allclose(*dx, atol=2e-5)
 
 
+def test_nan_does_not_reach_the_moving_statistics():
+    layer = GlobalBatchNorm()
+    layer.build((None, 2, 2, 1))
+    layer(tf.fill([3, 2, 2, 1], np.nan), training=True)
+    assert [float(v) for v in (layer.moving_mean[0], layer.moving_variance[0])] == [0.0, 1.0]
+
+
 def test_statistics_are_those_of_all_ranks(monkeypatch):
     """What another rank adds to the sums is given: rows of the same distribution, so that the union is known."""
     x, other = RNG.normal(1.0, 2.0, (2, 6, 3, 3, 2)).astype(np.float32)

@@ -82,3 +82,14 @@ def test_a_step_can_be_looked_at_alone():
     kernel = model.trainable_variables[0]
     kernel.assign(np.full(kernel.shape, 3e38))  # the logits are finite no more
     assert step.alone(IMAGES, LABELS)[1] is False
+
+
+def test_the_graph_is_built_once_and_before_the_first_step_if_asked():
+    model, step = make()
+    before = model.get_weights()
+    step.trace()
+    assert step._graph.experimental_get_tracing_count() == 1
+    assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
+    for rows in (6, 2, 0):
+        step(IMAGES[:rows], LABELS[:rows], batch_rows=6, learning_rate=0.1)
+    assert step._graph.experimental_get_tracing_count() == 1

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
 
 from farandole.core.parquet import write_file
@@ -42,6 +41,8 @@ def drop_duplicates(spark: SparkSession, source: Source, staging: Path) -> None:
 
 
 def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
+    import pyarrow.dataset as ds  # here and below because it takes pandas with it: half the imports of any job
+
     parts = ds.dataset(staging / "parts", format="parquet")
     low, high = (number * 2**32 // num_tasks for number in (task, task + 1))
     mine = pc.field("digest") >= pa.scalar(low.to_bytes(4, "big"))
@@ -53,6 +54,8 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
 
 def read_dropped(staging: Path, part: int) -> pa.Table:
     """The rows of one part that are not kept, of schema DROPPED."""
+    import pyarrow.dataset as ds
+
     return ds.dataset(staging / "dropped", schema=DROPPED, format="parquet").to_table(filter=pc.field("part") == part)
 
 

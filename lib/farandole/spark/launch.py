@@ -236,9 +236,8 @@ def _watched_rank(
         else:
             child.send({"rendezvous_address": leader, "rendezvous_port": port})
             outcome = watch.outcome(None if port else early)
-        if "failure" in outcome:
-            child.kill()
-        context.barrier()  # a rank that is done stays until the others are: they may be receiving the last sum from it
+        if "result" in outcome:
+            watch.stay()
     finally:
         child.kill()
     return outcome

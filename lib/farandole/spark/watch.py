@@ -2,14 +2,16 @@
 
 The tasks of one launch share a directory, of that launch alone. A task whose rank fails leaves failure-RANK.json in it,
 and the others end theirs. A task whose rank stands still in a sum leaves waiting-RANK: only when all ranks do is that a
-failure, as otherwise another rank computes or reads, and its own task judges that. When the directory is gone, the
-driver has given up this launch, and whoever still runs ends: a stale rank never writes beside its successor.
+failure, as otherwise another rank computes or reads, and its own task judges that. One whose rank is done leaves
+done-RANK, and stays until all are. When the directory is gone, the driver has given up this launch, and whoever still
+runs ends: a stale rank never writes beside its successor.
 A task that is frozen or cut off itself tells nothing: that is for the driver to see (lookout.py).
 """
 
 import json
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ class Watch:
 
     def __init__(self, child: Child, rank: int, num_ranks: int, directory: Path, hang_seconds: float) -> None:
         self._child, self._num_ranks, self._directory, self._hang_seconds = child, num_ranks, directory, hang_seconds
+        self._rank = rank
         self._failure_file = directory / f"failure-{rank}.json"
         self._waiting_file = directory / f"waiting-{rank}"
         self._peer_failed_at: float | None = None
@@ -62,6 +65,20 @@ class Watch:
                 self._peer_failed_at = time.monotonic()
             if self._peer_failed_at is not None and time.monotonic() - self._peer_failed_at > GRACE_SECONDS:
                 return {"failure": describe_failure("stopped because another rank had failed", lost_peer=True)}
+
+    def stay(self) -> None:
+        """After a result: returns when all ranks have theirs, since they may still be receiving the last sum from this
+        one, or one has failed, or the launch is over.
+
+        Not Spark's own barrier: a task that is killed inside it takes its whole executor with it (Spark 4.0.5).
+        """
+        with suppress(FileNotFoundError):
+            (self._directory / f"done-{self._rank}").touch()
+            while True:
+                names = [path.name.split("-")[0] for path in self._directory.iterdir()]
+                if "failure" in names or names.count("done") == self._num_ranks:
+                    return
+                time.sleep(_POLL_SECONDS)
 
     def _failure_in(self, message: dict[str, Any]) -> dict[str, Any] | None:
         if "failure" in message:

@@ -102,7 +102,8 @@ class GlobalBatchNorm(keras.layers.Layer):
             return _scaled(x, *moving, tf.ones_like(bias), bias, self.epsilon)
         y, mean, variance = normalize_globally(x, bias, self.epsilon)
         for moving, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + found * (1.0 - self.momentum))
+            new = moving * self.momentum + found * (1.0 - self.momentum)
+            moving.assign(tf.where(tf.math.is_finite(new), new, moving))  # a step that ends in NaN changes nothing
         return y
 
     def get_config(self) -> dict[str, Any]:

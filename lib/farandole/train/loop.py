@@ -115,6 +115,8 @@ class Trainer:
         started = time.perf_counter()
         self.window.started, self.window.waited = started, 0.0
         try:
+            self.progress.enter("starting")
+            self.step.trace()  # while the first batches are read
             # petastorm starts threads and reads ahead before its first batch, and does not tell what.
             self.progress.enter("opening" if train.reader == "petastorm" else "reading")
             for batch in batches:

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -144,11 +145,25 @@ def _meet(spec: dict[str, Any], beat: Heartbeat) -> Any:
 
 def _start_tensorflow(threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    import tensorflow as tf
+    # Keras imports these where it can, for wrappers and plots that no rank uses: a quarter of all that it imports.
+    with hidden("sklearn", "matplotlib"):
+        import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
     tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Meanwhile, these packages cannot be imported, as if they were not installed; those that are there stay."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def _take_stdout() -> TextIO:

@@ -48,6 +48,10 @@ class TrainStep:
         # AutoGraph would leave files in the temporary directory of a rank that ends without a farewell, as they all do.
         self._graph = tf.function(self._compute, input_signature=signature, autograph=False)
 
+    def trace(self) -> None:
+        """Builds the graph, if it is not there yet: the first step would do it otherwise."""
+        self._graph.get_concrete_function()
+
     def __call__(self, images: Any, labels: Any, *, batch_rows: int, learning_rate: float) -> StepResult:
         """Applies one step.
 
