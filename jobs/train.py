@@ -80,7 +80,8 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
         sized = train.model_copy(update={"num_ranks": num_ranks})
         return launch_ranks(spark, module=RANK_PROGRAM, train=sized, spec=spec, log_directory=run.logs)
 
-    with follow(run.history, total):
+    position = newest_position(run.checkpoints)
+    with follow(run.history, total, position.global_step if position else 0):
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
     wrong = most_confident(results, config.evaluate.num_wrong_images)

@@ -22,10 +22,16 @@ PLAIN_SECONDS = 5.0
 
 
 @contextmanager
-def follow(history: Path, total_steps: int) -> Iterator[None]:
-    """While the body runs, shows what is appended to `history`, a metrics.jsonl."""
+def follow(history: Path, total_steps: int, done_steps: int) -> Iterator[None]:
+    """While the body runs, shows what is appended to `history`, a metrics.jsonl.
+
+    Args:
+        history: need not exist yet; a resumed run cuts it back to where it goes on.
+        total_steps: of the run.
+        done_steps: where the run goes on; lines up to there were shown by the one before.
+    """
     stopped = threading.Event()
-    follower = _Follower(history, total_steps)
+    follower = _Follower(history, total_steps, done_steps)
     thread = threading.Thread(target=follower.run, args=(stopped,), name="progress", daemon=True)
     thread.start()
     try:
@@ -36,10 +42,10 @@ def follow(history: Path, total_steps: int) -> Iterator[None]:
 
 
 class _Follower:
-    def __init__(self, history: Path, total_steps: int) -> None:
+    def __init__(self, history: Path, total_steps: int, done_steps: int) -> None:
         self._history, self._total = history, total_steps
         self._inode, self._offset = self._end() if history.exists() else (0, 0)
-        self._shown = (-1, False)
+        self._shown = (done_steps, True)
         self._last_plain = 0.0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -53,7 +59,9 @@ class _Follower:
             TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=console) as self._bar:
-            self._task = self._bar.add_task("train", total=self._total, figures="starting ranks")
+            self._task = self._bar.add_task(
+                "train", total=self._total, completed=self._shown[0], figures="starting ranks"
+            )
             self._until(stopped)
 
     def _until(self, stopped: threading.Event) -> None:
