@@ -1,5 +1,6 @@
 """One rank's process as the task that started it sees it: JSON lines in and out, a log file, and a clock."""
 
+import ctypes
 import json
 import os
 import queue
@@ -15,6 +16,8 @@ from typing import Any
 import psutil
 
 LOG_TAIL_LINES = 60
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)  # found before the fork: what runs between it and exec must need no lock
 
 
 class Child:
@@ -30,6 +33,7 @@ class Child:
                 stderr=file,
                 env={**os.environ, **environment},
                 start_new_session=True,
+                preexec_fn=_die_with_starter,
                 text=True,
                 encoding="utf-8",
             )
@@ -103,3 +107,11 @@ class Child:
             else:
                 self._messages.put(message)
         self._messages.put({"exited": self._process.wait()})
+
+
+def _die_with_starter() -> None:
+    """In the new process, before Python starts in it: the kernel kills it when the task that started it ends.
+
+    Python takes seconds to start on a busy machine, in which it could not ask for this, being stopped, say.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

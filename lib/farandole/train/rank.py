@@ -6,7 +6,6 @@ Out: {"rendezvous_port"} from the leader, a heartbeat {"step", "phase", ...} eve
 stacks of all threads to it.
 """
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -26,13 +25,13 @@ from farandole.errors import DataError, FarandoleError, OtherRankError
 from farandole.train.progress import Progress
 
 HEARTBEAT_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> NoReturn:
     faulthandler.register(signal.SIGUSR1)
     spec = json.loads(sys.stdin.readline())
-    die_with_parent(spec["parent"])
+    if os.getppid() != spec["parent"]:  # it ended before this process could ask the kernel to end with it
+        os._exit(1)
     progress = Progress()
     beat = Heartbeat(_take_stdout(), progress)
     try:
@@ -53,13 +52,6 @@ def main() -> NoReturn:
     # ends it when all have their results; Horovod's own shutdown would hang where a rank has failed.
     sys.stdin.read()
     os._exit(0)
-
-
-def die_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when the one that started it, `parent`, ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended already: a busy machine may take seconds to get here
-        os._exit(1)
 
 
 def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
