@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.manifest import FILE_NAME, FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.parquet import write_file
 from farandole.core.schema import BALANCED, CLEAN, SPLITS
 
@@ -64,9 +64,13 @@ def _write_split(root: Path, split: str, num_rows: int, rng: np.random.Generator
         starts = range(first, stop, _ROWS_PER_ROW_GROUP)
         groups = (_rows(ids, labels, slice(at, min(at + _ROWS_PER_ROW_GROUP, stop)), rng) for at in starts)
         files.append(write_file(root, f"data/split={split}/part-{len(files):05d}.parquet", CLEAN, groups))
+    return _entry(ids, labels, files)
+
+
+def _entry(ids: pa.Array, labels: np.ndarray, files: list[FileEntry]) -> SplitEntry:
     counts = np.bincount(labels, minlength=len(_CLASS_NAMES)).tolist()
     return SplitEntry(
-        num_rows=num_rows,
+        num_rows=len(ids),
         class_counts=dict(zip(_CLASS_NAMES, counts, strict=True)),
         id_checksum=f"{id_checksum(hash_ids(ids), 0):016x}",
         files=files,
@@ -148,13 +152,7 @@ def _write_balanced_split(
             for at in starts
         )
         files.append(write_file(root, f"data/split={split}/part-{len(files):05d}.parquet", BALANCED, groups))
-    counts = np.bincount(labels, minlength=len(_CLASS_NAMES)).tolist()
-    return SplitEntry(
-        num_rows=num_rows,
-        class_counts=dict(zip(_CLASS_NAMES, counts, strict=True)),
-        id_checksum=f"{id_checksum(hash_ids(ids), 0):016x}",
-        files=files,
-    )
+    return _entry(ids, labels, files)
 
 
 def _balanced_rows(
