@@ -29,6 +29,7 @@ def test_shipped_configs_are_valid(path):
         ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),
         ("data.source=folder", r"data.path is empty but data.source is 'folder'"),
         ("train.learning_rate=inf", r"train.learning_rate: Input should be a finite number; received inf"),
+        ("train.optimizer=muon", r"'muon' needs train.other_learning_rate above 0, .*; received 0.0"),
         ("augment.translate_pixels=8", r"must be below the shorter side of the images, 8; received 8"),
         ("paths.work=''", r"paths.work: String should have at least 1 character; received ''"),
         ("data.source=table", r"data.path is empty but data.source is 'table'"),
@@ -46,6 +47,13 @@ def test_shipped_configs_are_valid(path):
 def test_refusals(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(CONF / "digits.toml", [override])
+
+
+def test_views_that_stick_out_are_refused_before_anything_runs():
+    with pytest.raises(
+        ConfigError, match=r"'mirrored_shifted' needs images of 2 pixels or more; received 1; set it to"
+    ):
+        load_config(CONF / "digits.toml", ["image.height=1", "evaluate.views=mirrored_shifted"])
 
 
 def test_overrides_are_toml_or_bare_words():

@@ -131,6 +131,16 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _views_stay_inside(self) -> "Config":
+        side = min(self.image.height, self.image.width)
+        if self.evaluate.views == "mirrored_shifted" and side < 2:
+            raise ValueError(
+                f"evaluate.views 'mirrored_shifted' needs images of 2 pixels or more; received {side}; "
+                f"set it to mirrored or plain"
+            )
+        return self
+
     @property
     def work(self) -> Path:
         return Path(self.paths.work).absolute()

@@ -31,9 +31,9 @@ def header(size: int, crc: int | None) -> bytes:
     return start + (b"\x2c" if signed is None else b"\x1c") + inner + b"\0"
 
 
-def check(chunk: bytes, columns: list[str]) -> int:
+def check(chunk: bytes, columns: list[str], *, dictionary: int | None = None) -> int:
     """Of a file whose row group has columns "image" and "list.element", both of this chunk."""
-    column = {"dictionary_page_offset": None, "data_page_offset": 4, "total_compressed_size": len(chunk)}
+    column = {"dictionary_page_offset": dictionary, "data_page_offset": 4, "total_compressed_size": len(chunk)}
     names = ["image", "list.element"]
     group = SimpleNamespace(num_columns=2, column=lambda index: SimpleNamespace(path_in_schema=names[index], **column))
     metadata: Any = SimpleNamespace(row_group=lambda index: group)
@@ -48,6 +48,7 @@ def test_whole_pages_are_counted() -> None:
     assert check(chunk_of(PAGES), ["image", "label"]) == 3
     assert check(chunk_of(PAGES), ["image", "list"]) == 6
     assert check(chunk_of(PAGES), ["element"]) == 0
+    assert check(chunk_of(PAGES), ["image"], dictionary=0) == 3  # as some writers say where there is none
 
 
 def test_pages_without_a_checksum_are_passed_over() -> None:

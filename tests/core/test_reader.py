@@ -218,6 +218,17 @@ def test_memory_limit_names_both_numbers_and_the_key(data):
     assert check_memory(manifest, halved, 10**9) <= needed
 
 
+def test_the_pool_is_no_longer_than_the_rows_that_there_are(data, monkeypatch):
+    """A plan of few row groups has one window of 16,384 rows, whatever the size of the data set."""
+    root, manifest = data
+    files, asked = SplitFiles(root, manifest, "train"), []
+    room = files.room
+    monkeypatch.setattr(files, "room", lambda rows: asked.append(rows) or room(rows))
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
+    assert sum(len(batch) for batch in read_slice(files, own)) == own.plan.num_rows
+    assert asked == [own.plan.num_rows]
+
+
 def test_few_files_are_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("farandole.core.reader.MAX_OPEN_FILES", 2)
     manifest = write_balanced(tmp_path, train=[[3], [4], [5], [6]])

@@ -44,6 +44,15 @@ def test_tasks_that_beat_are_left_alone(launch):
     assert launch.lookout.error is None
 
 
+def test_files_that_cannot_be_read_for_a_moment_are_no_missing_slots(launch, tmp_path):
+    launch.beat(0, 1)
+    assert not launch.must_end_after(SLOTS_SECONDS)
+    for rank in (0, 1):
+        (tmp_path / f"beat-{rank}").rename(tmp_path / f"away-{rank}")
+    assert not launch.must_end_after(SLOTS_SECONDS + 1)
+    assert launch.lookout.error is None
+
+
 def test_the_task_that_falls_silent_is_named(launch, tmp_path):
     (tmp_path / "host-1").write_text("node7")
     launch.beat(0, 1)

@@ -20,6 +20,16 @@ def build():
     return build_model("whitened_cnn", {"filters": [4]}, **shape)
 
 
+def test_large_images_are_fewer(monkeypatch, train):
+    """Of 17 x 17 pixels, so that 3 of the 40 fit."""
+    monkeypatch.setattr(module, "sum_tensors", list)
+    monkeypatch.setattr(module, "FITTED_PIXELS", 3 * 17 * 17 + 5)
+    fitted = []
+    monkeypatch.setattr(module.PatchWhitening, "fit", lambda layer, images: fitted.append(len(images)))
+    module.start_weights(build(), train, None, World(0, 1, 0, 1, 0, 1))
+    assert fitted == [3]
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_leader_fits_and_the_others_take_its_sum(monkeypatch, train, rank):
     monkeypatch.setattr(module, "sum_tensors", list)

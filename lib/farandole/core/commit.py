@@ -111,6 +111,8 @@ def sync_directory(path: Path) -> None:
 def _take(lock: Path) -> int | None:
     """A descriptor that holds the lock, or None when another process does."""
     while True:
+        if lock.is_symlink():  # O_NOFOLLOW is for one that appears after this look
+            raise DataError(f"{lock} is a link, and nothing outside paths.work is written; remove it")
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

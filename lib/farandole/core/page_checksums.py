@@ -4,6 +4,7 @@ pyarrow 14 does not look at it, and after one flipped bit it gives other pixels,
 Thrift struct in compact encoding: https://github.com/apache/parquet-format, README ("Checksumming") and parquet.thrift.
 """
 
+import os
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,10 +38,12 @@ def check_pages(path: Path, source: BinaryIO, metadata: pq.FileMetaData, row_gro
     for index in range(group.num_columns):
         chunk = group.column(index)
         if chunk.path_in_schema.split(".")[0] in columns:
-            offsets = (chunk.dictionary_page_offset, chunk.data_page_offset)
-            start = min(offset for offset in offsets if offset is not None)
+            start = chunk.data_page_offset
+            if 0 < (chunk.dictionary_page_offset or 0) < start:  # some writers say 0 where there is none
+                start = chunk.dictionary_page_offset
+            stop = min(start + chunk.total_compressed_size, source.seek(0, os.SEEK_END))
             place = f"{path}, row group {row_group}, column {chunk.path_in_schema!r}"
-            num_checked += _check_chunk(place, source, start, start + chunk.total_compressed_size)
+            num_checked += _check_chunk(place, source, start, stop)
     return num_checked
 
 
@@ -71,7 +74,7 @@ def _read_header(place: str, source: BinaryIO, at: int) -> tuple[dict[int, Any],
         try:
             return _struct(data, 0)
         except IndexError:
-            if len(data) < num_bytes or num_bytes > _MAX_HEADER_BYTES:
+            if len(data) < num_bytes or num_bytes >= _MAX_HEADER_BYTES:
                 raise _damaged(place, at, "has a header without an end") from None
             num_bytes *= 16
         except (ValueError, RecursionError):

@@ -28,10 +28,12 @@ READY_BATCHES = 8
 def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> Iterator[Batch]:
     """Yields this rank's rows of each global batch from start_step to the end of the epoch, one batch a step."""
     plan = rank_slice.plan
-    pool = files.room(len(rank_slice.streams) * plan.window_rows)
+    lengths = _held_rows(rank_slice)
+    bases = np.cumsum(lengths) - lengths
+    pool = files.room(int(lengths.sum()))
     streams = [
-        _Stream(files, pool, number * plan.window_rows, rank_slice, stream, start_step)
-        for number, stream in enumerate(rank_slice.streams)
+        _Stream(files, pool, int(base), rank_slice, stream, start_step)
+        for base, stream in zip(bases, rank_slice.streams, strict=True)
     ]
     blocks = _Blocks(files, pool)
     step = start_step
@@ -47,6 +49,12 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
                 found = (places for s, rows in zip(streams, shares, strict=True) for places in s.pieces(rows))
                 yield concatenate([files.empty(), *map(blocks.rows, found)])
             step += max(1, num_steps)
+
+
+def _held_rows(rank_slice: Slice) -> np.ndarray:
+    """int64 [streams]: the rows of a window of each stream."""
+    plan = rank_slice.plan
+    return np.minimum(np.diff(plan.stream_starts)[rank_slice.streams], plan.window_rows)
 
 
 def _whole_steps(streams: list["_Stream"], shares: list[int]) -> int:
@@ -171,12 +179,12 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     Raises:
         ResourceError: they do not; says which key to change.
     """
-    image, plan = manifest.image, rank_slice.plan
+    image = manifest.image
     train = manifest.splits["train"]
     row_bytes = image.height * image.width * image.channels
     encoded_bytes = sum(file.num_bytes for file in train.files) // train.num_rows
     group_rows = int(row_group_sizes(manifest, "train").max())
-    lengths = np.minimum(np.diff(plan.stream_starts)[rank_slice.streams], plan.window_rows)
+    lengths = _held_rows(rank_slice)
     held_rows = int((lengths + group_rows).sum())
     ready_bytes = READY_BATCHES * rank_slice.num_rows(0) * row_bytes + 2 * BLOCK_BYTES
     needed = held_rows * (row_bytes if image.encoding == "raw" else encoded_bytes) + ready_bytes

@@ -82,7 +82,8 @@ class Lookout:
     def must_end(self, now: float) -> bool:
         """Whether this stage has to be cancelled at this moment (time.monotonic)."""
         for rank, beat in self._beats.items():
-            self._beats[rank] = _time_of(self._directory / f"beat-{rank}")
+            # A file that cannot be read at this moment has not been touched; it was there all the same.
+            self._beats[rank] = _time_of(self._directory / f"beat-{rank}") or beat
             if beat != self._beats[rank]:
                 self._changed[rank] = now
         if self._failed_at is None and any(not f["failure"]["lost_peer"] for f in told_failures(self._directory)):
@@ -113,7 +114,11 @@ class Lookout:
 
     def _watch(self) -> None:
         while not self._stop.wait(_POLL_SECONDS):
-            if self.must_end(time.monotonic()):
+            try:
+                must_end = self.must_end(time.monotonic())
+            except OSError:  # a file server that is away for a moment
+                continue
+            if must_end and not self._stop.is_set():
                 self._cancel()
                 return
 

@@ -159,8 +159,9 @@ def _scan_part(config: Config, staging: Path, part: int) -> tuple[set[str], set[
     for table in rows:
         names.update(pc.unique(table["class_name"].filter(table["reason"].is_null())).to_pylist())
         splits.update(pc.unique(table["split"].drop_null()).to_pylist())
-        ids = table.select(["image_id"])
-        tables.append(ids.append_column("hash", pa.array(hash_ids(ids["image_id"]))))
+        if config.data.id_column:
+            ids = table.select(["image_id"])
+            tables.append(ids.append_column("hash", pa.array(hash_ids(ids["image_id"]))))
     if config.data.id_column:
         write_file(staging, f"ids/part-{part:05d}.parquet", tables[0].schema, tables)
     return names, splits

@@ -15,6 +15,11 @@ from farandole.train.checkpoint import Position
 from farandole.train.distributed import World, gather_integers
 from farandole.train.step import TrainStep
 
+_NOBODY = (
+    "no rank finds it in its own rows, computed alone: it came with the sum over ranks, or with the statistics of the "
+    "batch in batch norm"
+)
+
 
 @dataclass(frozen=True)
 class Where:
@@ -46,7 +51,7 @@ def blame(step: TrainStep, batch: Batch, files: SplitFiles, world: World, where:
     own = _own_fault(step, batch, files)
     faulty = np.flatnonzero(gather_integers(np.array([bool(own)], np.int64), "blame")).tolist()
     if not faulty:
-        return DataError(where.describe("the sum over ranks is not finite, though what each rank brought is"))
+        return DataError(where.describe(_NOBODY))
     if not own:
         return OtherRankError(where.describe(f"from {_ranks(faulty, world)}"))
     return DataError(where.describe(own if len(faulty) == 1 else f"{own} (one of {_ranks(faulty, world)})"))

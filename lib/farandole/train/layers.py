@@ -103,7 +103,7 @@ class GlobalBatchNorm(keras.layers.Layer):
         y, mean, variance = normalize_globally(x, bias, self.epsilon)
         for moving, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
             new = moving * self.momentum + found * (1.0 - self.momentum)
-            moving.assign(tf.where(tf.math.is_finite(new), new, moving))  # a step that ends in NaN changes nothing
+            moving.assign(tf.where(tf.math.is_finite(new), new, moving))  # NaN stays out of it
         return y
 
     def get_config(self) -> dict[str, Any]:
@@ -132,7 +132,10 @@ def normalize_globally(x: Any, bias: Any, epsilon: float) -> tuple[Any, Any, Any
     def compute(x: Any, bias: Any) -> Any:
         empty = tf.zeros([0])
         own = tf.raw_ops.FusedBatchNormV3(x=x, scale=ones, offset=bias, mean=empty, variance=empty, is_training=True)
-        own_mean, own_variance = tf.cast(own.batch_mean, tf.float64), tf.cast(own.reserve_space_2, tf.float64)
+        own_mean = tf.cast(own.batch_mean, tf.float64)
+        num_own = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float64)
+        # The unbiased one; reserve_space_2 is the biased one on processors, but its inverse root on GPUs.
+        own_variance = tf.cast(own.batch_variance, tf.float64) * (num_own - 1.0) / num_own
         # float64, as the square of the mean is taken off again.
         sums = tf.concat([own_mean, own_variance + own_mean**2, [1.0]], axis=0) * num_pixels
         firsts, squares, total = tf.split(sum_tensors([sums])[0], [bias.shape[0], bias.shape[0], 1])

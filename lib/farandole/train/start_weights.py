@@ -12,7 +12,9 @@ from farandole.train.layers import PatchWhitening
 from farandole.train.saved_model import load_weights_into
 
 FITTED_ROWS = 5_000
-"""Images to which layers are fitted: the first of the train split, which rebalance has shuffled."""
+"""Images to which layers are fitted, at most: the first of the train split, which rebalance has shuffled."""
+FITTED_PIXELS = FITTED_ROWS * 32 * 32
+"""In all of them, at most: fitting takes about 70 bytes for each."""
 
 
 def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world: World) -> None:
@@ -29,7 +31,8 @@ def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world:
         return
     layers = [layer for layer in model.layers if isinstance(layer, PatchWhitening)]
     if layers and world.is_leader:
-        last = min(FITTED_ROWS, int(train.starts[-1]))
+        height, width, _ = train.images.shape
+        last = min(max(1, FITTED_PIXELS // (height * width)), FITTED_ROWS, int(train.starts[-1]))
         images = np.concatenate([batch.images for batch in read_rows(train, 0, last, FITTED_ROWS)])
         for layer in layers:
             layer.fit(images)

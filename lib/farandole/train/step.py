@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from farandole.core.manifest import ImageEntry
 from farandole.train.distributed import sum_tensors
-from farandole.train.layers import counting
+from farandole.train.layers import GlobalBatchNorm, counting
 from farandole.train.muon import Muon
 from farandole.train_config import Train
 
@@ -40,6 +40,7 @@ class TrainStep:
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._num_sums = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._num_steps = 0
+        self._sums_inside = any(isinstance(layer, GlobalBatchNorm) for layer in model.layers)
         pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
         scalar = tf.TensorSpec([], tf.float32)
         labels = tf.TensorSpec([None], tf.int32)
@@ -71,7 +72,10 @@ class TrainStep:
 
     def has_entered_sum(self) -> bool:
         """Whether the newest step has its own gradients and is at their sum over ranks, or past it. Any thread."""
-        return bool(self._num_sums.numpy() >= self._num_steps)
+        # Batch norm sums on the way, too: whoever stands still in such a model may be waiting. Not in its first step,
+        # which builds and compiles, and may take long.
+        inside = self._sums_inside and self._num_steps > 1
+        return inside or bool(self._num_sums.numpy() >= self._num_steps)
 
     def alone(self, images: Any, labels: Any) -> tuple[np.ndarray, bool]:
         """Losses of these rows, float32 [n], and whether their gradients are finite; no other rank takes part."""
