@@ -56,6 +56,15 @@ def test_interrupt_is_130(run):
     assert (code, lines[-1]) == (130, "error[130]: interrupted; run the same command again to continue")
 
 
+def test_what_comes_up_on_the_way_out_of_an_interrupt_is_one(run):
+    """As when PySpark tells the JVM that a call has ended, and that call was cut off in the middle."""
+    error = RuntimeError("Answer from Java side is empty")
+    error.__context__ = ValueError("in between")
+    error.__context__.__context__ = KeyboardInterrupt()
+    code, lines = run(error)
+    assert (code, lines) == (130, ["error[130]: interrupted; run the same command again to continue"])
+
+
 def test_spark_stacks_are_cut_down_to_the_error_inside():
     text = (
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"

@@ -39,17 +39,23 @@ def _run(
     except SystemExit as error:  # argparse has printed its help or its complaint
         quiet()
         return int(error.code or 0)
-    except KeyboardInterrupt:
-        quiet()
-        say("error[130]: interrupted; run the same command again to continue")
-        return 130
     except BaseException as error:
         quiet()
+        if _is_interrupt(error):
+            say("error[130]: interrupted; run the same command again to continue")
+            return 130
         if work is not None and not _is_usage(error):
             path = write_stack(error, work / "logs", name)
             say(f"the stack is in {path}" if path else "the stack could not be written")
         say(error_line(error))
         return error.exit_code if isinstance(error, FarandoleError) else 1
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is Ctrl-C, or came up on its way out: PySpark calls the JVM then, and may get no answer."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _is_usage(error: BaseException) -> bool:
