@@ -14,7 +14,7 @@ from PIL import Image
 from balanced_data import write_balanced
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.manifest import ImageEntry
-from farandole.core.reader import Batch, SplitFiles, concatenate, read_rows
+from farandole.core.reader import COLUMNS, SMALL_COLUMNS, Batch, SplitFiles, concatenate, read_rows
 from farandole.core.slice_reader import check_memory, read_slice
 from farandole.core.stored_images import StoredImages, decode_jpeg
 from farandole.errors import DataError, ResourceError
@@ -45,19 +45,35 @@ def test_batches_hold_the_planned_rows_from_any_step(data, batch, world_size, ep
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_a_row_group_that_windows_share_is_read_once(tmp_path, monkeypatch, world_size):
+@pytest.mark.parametrize("through", ["pages", "arrow"])
+def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size, through):
     monkeypatch.setattr("farandole.core.epoch_plan.WINDOW_ROWS", 1)  # windows of 7 rows, over row groups of 6 and 7
     manifest = write_balanced(tmp_path, train=[[7, 6, 6, 6, 6, 6, 6]])
-    files = SplitFiles(tmp_path, manifest, "train")
-    read, reads = files.read_table, []
-    monkeypatch.setattr(files, "read_table", lambda group, *columns: reads.append(group) or read(group, *columns))
     plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4)
     assert plan.window_rows == 7
     rows = []
-    for rank in range(world_size):
+    for rank in range(world_size):  # there is one stream, which both must read
+        files = SplitFiles(tmp_path, manifest, "train")
+        table, pages, tables, images = files.read_table, files._raw_pages, [], []
+
+        def read_table(group, columns=COLUMNS, table=table, tables=tables):
+            tables.append((group, columns))
+            return table(group, columns)
+
+        def copy(path, source, found, first, out, copy=pages.copy, images=images):
+            images.append(len(out))
+            copy(path, source, found, first, out)
+
+        monkeypatch.setattr(files, "read_table", read_table)
+        monkeypatch.setattr(pages, "copy", copy)
+        if through == "arrow":
+            monkeypatch.setattr(pages, "find", lambda *_: None)
         rows += [row for batch in read_slice(files, slice_for(plan, rank, world_size)) for row in batch.rows.tolist()]
+        wanted = SMALL_COLUMNS if through == "pages" else COLUMNS
+        assert sorted(tables) == [(group, wanted) for group in range(7)]
+        most = 43 if through == "pages" else 0
+        assert sum(images) == most or (world_size == 2 and 0 < sum(images) < most)  # without the other's first and last
     assert sorted(rows) == list(range(43))
-    assert sorted(reads) == sorted(list(range(7)) * world_size)  # one stream, which two ranks must both read
 
 
 def test_pixels_labels_and_ids_belong_together(data):
@@ -173,18 +189,20 @@ def test_a_jpeg_that_cannot_be_decoded_is_named(tmp_path):
         next(read_rows(files, 9, 13, 4))
 
 
-def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch):
+@pytest.mark.parametrize("through", ["pages", "arrow"])
+def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch, through):
     root, manifest = data
     files = SplitFiles(root, manifest, "train")
+    if through == "arrow":
+        monkeypatch.setattr(files._raw_pages, "find", lambda *_: None)
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
     first = concatenate(list(read_slice(files, own)))
     read, columns = files.read_table, []
     monkeypatch.setattr(files, "read_table", lambda group, *names: columns.append(names) or read(group, *names))
     again = concatenate(list(read_slice(files, own)))
-    assert columns == [(["image"],)] * 6
+    assert columns == ([] if through == "pages" else [(["image"],)] * 6)
     assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in Batch.__dataclass_fields__)
     monkeypatch.setattr("farandole.core.reader.MAX_REMEMBERED_ROWS", 20)  # two row groups of 7 and 8 rows
-    columns.clear()
     files = SplitFiles(root, manifest, "train")
     for _ in range(2):
         assert sum(len(files.read(group)) for group in range(6)) == 46

@@ -7,6 +7,7 @@ short, damaged or another one than the manifest says ends the epoch with an erro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,14 @@ from farandole.core.epoch_plan import row_group_sizes
 from farandole.core.fingerprint import hash_ids
 from farandole.core.manifest import FileEntry, Manifest
 from farandole.core.parquet import open_file, read_row_group
+from farandole.core.raw_pages import RawPages
 from farandole.core.stored_images import StoredImages
 from farandole.errors import DataError
 
 MAX_OPEN_FILES = 128
-"""Of a split at once; the usual limit of a process is 1,024 in all."""
+"""Of a split at once, each twice; the usual limit of a process is 1,024 in all."""
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
+SMALL_COLUMNS = [name for name in COLUMNS if name != "image"]
 MAX_REMEMBERED_ROWS = 2**22
 """Of a split, whose labels, hashes and copy numbers take 16 bytes each."""
 
@@ -46,6 +49,21 @@ class Batch:
 
     def take(self, indices: np.ndarray | slice) -> "Batch":
         return Batch(*(getattr(self, name)[indices] for name in Batch.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file of the split."""
+
+    parquet: pq.ParquetFile
+    source: BinaryIO
+    """The same file, unbuffered."""
+    pages: dict[int, np.ndarray | None]
+    """By row group of the file, where its images lie, as RawPages.find says."""
+
+    def close(self) -> None:
+        self.parquet.close()
+        self.source.close()
 
 
 def concatenate(batches: list[Batch]) -> Batch:
@@ -73,7 +91,8 @@ class SplitFiles:
         self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         """int64 [G + 1], the first row of each row group."""
         self.paths = [root / entry.path for entry in manifest.splits[split].files]
-        self._open: dict[str, pq.ParquetFile] = {}
+        self._open: dict[str, OpenFile] = {}
+        self._raw_pages = RawPages(int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None
         self._remembered: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._num_remembered = 0
 
@@ -90,10 +109,47 @@ class SplitFiles:
         """Memory for so many rows with their images as they are stored; of any contents."""
         return self._around(self.images.room(num_rows))
 
+    def num_rows(self, row_group: int) -> int:
+        """As the manifest says."""
+        return int(self.starts[row_group + 1] - self.starts[row_group])
+
     def name(self, row_group: int) -> str:
         """For messages: the file and the row group in it."""
         entry, index = self._groups[row_group]
         return f"{self._root / entry.path}, row group {index}"
+
+    def copy(self, row_group: int, wanted: slice, pool: Batch, at: int) -> bool:
+        """Copies rows of a row group, their images straight from the file, to where they begin in the pool.
+
+        Args:
+            row_group: counted through the split.
+            wanted: of its rows.
+            pool: from room().
+            at: where the first of them comes to lie.
+
+        Returns:
+            False, and nothing is copied, if images are encoded, or stored in a way that Arrow has to read.
+
+        Raises:
+            DataError: as read() does.
+        """
+        entry, index = self._groups[row_group]
+        file = self._file(entry)
+        path = self._root / entry.path
+        if self._raw_pages and index not in file.pages:
+            file.pages[index] = self._raw_pages.find(path, file.source, file.parquet.metadata, index)
+        pages = file.pages.get(index)
+        if not self._raw_pages or pages is None:
+            return False
+        small = self._remembered.get(row_group) or self._small(self.read_table(row_group, SMALL_COLUMNS), row_group)
+        there = slice(at, at + wanted.stop - wanted.start)
+        self._on_read(self.name(row_group))
+        self._raw_pages.copy(path, file.source, pages, wanted.start, pool.images[there])
+        self._on_read("")
+        rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
+        for kept, column in zip((pool.labels, pool.id_hashes, pool.copies, pool.rows), (*small, rows), strict=True):
+            kept[there] = column[wanted]
+        return True
 
     def read(self, row_group: int) -> Batch:
         """The rows of a row group, their images as they are stored, not yet decoded.
@@ -103,15 +159,11 @@ class SplitFiles:
         Raises:
             DataError: they are not the planned ones, or damaged; names the file and the row group.
         """
-        if row_group in self._remembered:
-            images = self.images.column(self.read_table(row_group, ["image"])["image"], self.name(row_group))
-            rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
-            return Batch(images, *self._remembered[row_group], rows)
-        found = self.stored(self.read_table(row_group), row_group)
-        if self._num_remembered + len(found) <= MAX_REMEMBERED_ROWS:
-            self._num_remembered += len(found)
-            self._remembered[row_group] = (found.labels, found.id_hashes, found.copies)
-        return found
+        small = self._remembered.get(row_group)
+        table = self.read_table(row_group, ["image"] if small else COLUMNS)
+        small = small or self._small(table, row_group)
+        images = self.images.column(table["image"], self.name(row_group))
+        return Batch(images, *small, np.arange(self.starts[row_group], self.starts[row_group + 1]))
 
     def stored(self, table: pa.Table, row_group: int) -> Batch:
         """The rows of a row group that read_table gave, their images as they are stored, not yet decoded.
@@ -119,6 +171,12 @@ class SplitFiles:
         Raises:
             DataError: they are not the planned ones; names the file and the row group.
         """
+        images = self.images.column(table["image"], self.name(row_group))
+        rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
+        return Batch(images, *self._small(table, row_group), rows)
+
+    def _small(self, table: pa.Table, row_group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, id hashes and copies of a row group, which are remembered."""
         start, stop = self.starts[row_group], self.starts[row_group + 1]
         if "row" in table.column_names:
             rows, copies = _numpy(table, "row"), _numpy(table, "copy")
@@ -132,8 +190,11 @@ class SplitFiles:
                 f"{self.name(row_group)}: labels from {labels.min()} to {labels.max()}; "
                 f"expected 0 to {self._num_classes - 1}"
             )
-        images = self.images.column(table.column("image"), self.name(row_group))
-        return Batch(images, labels, hash_ids(table.column("image_id")), copies, rows)
+        small = labels, hash_ids(table.column("image_id")), copies
+        if row_group not in self._remembered and self._num_remembered + len(labels) <= MAX_REMEMBERED_ROWS:
+            self._num_remembered += len(labels)
+            self._remembered[row_group] = small
+        return small
 
     def decode(self, table: pa.Table, row_group: int, indices: np.ndarray | slice = slice(None)) -> Batch:
         """Rows `indices` of a row group that read_table gave, in that order; only their images are decoded.
@@ -158,12 +219,15 @@ class SplitFiles:
         """A row group (counted through the split) as it is on disk; damage is a DataError that names the file."""
         entry, index = self._groups[row_group]
         self._on_read(self.name(row_group))
-        table = read_row_group(self._file(entry), self._root / entry.path, index, columns)
+        table = read_row_group(self._file(entry).parquet, self._root / entry.path, index, columns)
         self._on_read("")
         return table
 
-    def _file(self, entry: FileEntry) -> pq.ParquetFile:
-        file = self._open.pop(entry.path, None) or open_file(self._root, entry)
+    def _file(self, entry: FileEntry) -> OpenFile:
+        file = self._open.pop(entry.path, None)
+        if file is None:
+            parquet = open_file(self._root, entry)
+            file = OpenFile(parquet, (self._root / entry.path).open("rb", buffering=0), {})
         self._open[entry.path] = file  # the newest last
         if len(self._open) > MAX_OPEN_FILES:
             self._open.pop(next(iter(self._open))).close()

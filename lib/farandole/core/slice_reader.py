@@ -102,17 +102,19 @@ class _Stream:
         while at < high:
             slot = int(np.searchsorted(plan.row_group_ends, at, side="right"))
             group, end = int(plan.row_group_order[slot]), int(plan.row_group_ends[slot])
-            rows = self._held.pop(group) if group in self._held else self._files.read(group)
-            first, stop = at - (end - len(rows)), min(end, high)
-            _copy(rows.take(slice(first, first + stop - at)), self._pool, self._base + at - low)
-            self._held = {group: rows} if end > high else {}
+            start, stop = end - self._files.num_rows(group), min(end, high)
+            self._copy(group, slice(at - start, stop - start), self._base + at - low, goes_on=end > high)
             at = stop
         self.places = self._base + positions - low
 
-
-def _copy(rows: Batch, pool: Batch, at: int) -> None:
-    for name in Batch.__dataclass_fields__:
-        getattr(pool, name)[at : at + len(rows)] = getattr(rows, name)
+    def _copy(self, group: int, wanted: slice, at: int, *, goes_on: bool) -> None:
+        held, self._held = self._held, {}
+        if group not in held and self._files.copy(group, wanted, self._pool, at):
+            return
+        rows = held[group] if group in held else self._files.read(group)
+        self._held = {group: rows} if goes_on else {}
+        for name in Batch.__dataclass_fields__:
+            getattr(self._pool, name)[at : at + wanted.stop - wanted.start] = getattr(rows, name)[wanted]
 
 
 class _Blocks:

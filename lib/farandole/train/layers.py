@@ -52,10 +52,11 @@ class PatchWhitening(keras.layers.Layer):
         self.bias = self.add_weight(shape=(filters,), name="bias", **zeros)
 
     def call(self, images: Any) -> Any:
-        # In float32 up to here: bfloat16 holds no more than 8 bits of a pixel, and of the kernel's small differences.
+        # All in float32: the rarest differences between pixels are scaled up a hundredfold, and bfloat16's rounding of
+        # pixels and kernel, 8 bits each, would drown them.
         pixels = tf.cast(images, tf.float32) / 255.0 - tf.convert_to_tensor(self.mean)
-        maps = tf.nn.conv2d(tf.cast(pixels, self.compute_dtype), tf.cast(self.kernel, self.compute_dtype), 1, "VALID")
-        return maps + tf.cast(self.bias, self.compute_dtype)
+        maps = tf.nn.conv2d(pixels, tf.convert_to_tensor(self.kernel), 1, "VALID") + tf.convert_to_tensor(self.bias)
+        return tf.cast(maps, self.compute_dtype)
 
     def fit(self, images: np.ndarray, epsilon: float = 5e-4) -> None:
         """Sets the filters from images, uint8 [n, height, width, channels].
