@@ -46,7 +46,7 @@ def test_any_rows_are_those_that_were_written(tmp_path, monkeypatch, buffer_byte
             for first, stop in ((0, size), (0, 1), (size - 1, size), (size // 3, size // 2), (size, size)):
                 out = np.zeros((stop - first, 4, 4, 3), np.uint8)
                 pages.copy(path, source, found, first, out)
-                assert np.array_equal(out.reshape(len(out), -1), images[before + first : before + stop])
+                assert np.array_equal(out.reshape(-1, ROW_BYTES), images[before + first : before + stop])
             before += size
 
 
