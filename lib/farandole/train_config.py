@@ -40,6 +40,9 @@ class Train(Section):
     global_batch_size: int = Field(default=64, ge=1)
     """Rows per optimizer step over all ranks. It does not change with num_ranks."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    base_batch_size: int = Field(default=0, ge=0)
+    """The batch size that learning_rate was chosen for: with another global_batch_size it is scaled in proportion, for
+    which warmup_epochs is made (Goyal et al. 2017). 0: learning_rate holds as it is."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after the warm-up, towards zero at the last step."""
     warmup_epochs: float = Field(default=0.0, ge=0.0)
@@ -82,6 +85,12 @@ class Train(Section):
     """How often ranks are started again, from the newest checkpoint, after one died or hung."""
     warm_start: str = ""
     """Start with the weights of another run: its name under runs/, or the path of its directory."""
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """What the schedule starts from after the warm-up."""
+        scale = self.global_batch_size / self.base_batch_size if self.base_batch_size else 1.0
+        return self.learning_rate * scale
 
     @model_validator(mode="after")
     def _min_is_not_above_num(self) -> "Train":

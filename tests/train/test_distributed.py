@@ -42,12 +42,13 @@ def test_without_parts_to_compare_the_rank_alone_is_named(monkeypatch):
         agree(OWN, "model", {"a": OWN})
 
 
-def join(monkeypatch) -> None:
+def join(monkeypatch, *, num_pauses: int = 1) -> None:
     basics = SimpleNamespace(MPI_LIB_CTYPES=SimpleNamespace(_name="libhorovod.so"))
     horovod = SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow.mpi_ops", SimpleNamespace(_basics=basics))
     monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 1)
+    monkeypatch.setattr(distributed._cycles, "pause", lambda library: num_pauses)
     monkeypatch.setattr(distributed.os, "environ", {})
     world, rendezvous = World(1, 2, 1, 2, 0, 1), ("127.0.0.1", 1)
     join_world(world, host="h", address="127.0.0.1", interface="lo", rendezvous=rendezvous, stall_seconds=9)
@@ -56,3 +57,33 @@ def join(monkeypatch) -> None:
 def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
     with pytest.raises(RankError, match="Horovod says rank 0 of 1; the launcher said 1 of 2"):
         join(monkeypatch)
+
+
+def test_a_horovod_whose_thread_does_not_pause_is_refused(monkeypatch):
+    with pytest.raises(RankError, match=r"libhorovod\.so does not call nanosleep; install horovod 0.28.1"):
+        join(monkeypatch, num_pauses=0)
+
+
+def test_a_sum_in_a_graph_is_begun_before_it_and_ended_after_it(monkeypatch):
+    import tensorflow as tf
+
+    calls: list[str] = []
+
+    def grouped_allreduce(tensors, op):
+        with tf.control_dependencies([tf.numpy_function(lambda: calls.append("sum"), [], [])]):
+            return [tf.identity(tensor) * 2 for tensor in tensors]
+
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", SimpleNamespace(grouped_allreduce=grouped_allreduce, Sum=0))
+    monkeypatch.setattr(distributed._cycles, "begin", lambda: calls.append("begin"))
+    monkeypatch.setattr(distributed._cycles, "end", lambda: calls.append("end"))
+
+    @tf.function(autograph=False)
+    def graph(x):
+        with tf.control_dependencies([tf.numpy_function(lambda: calls.append("compute"), [], [])]):
+            x = x + 1.0
+        (total,) = distributed.sum_tensors([x])
+        return total
+
+    for _ in range(2):
+        assert float(graph(tf.constant(1.0))) == 4.0
+    assert calls == ["compute", "begin", "sum", "end"] * 2

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from farandole.errors import DataError, RankError
+from farandole.train.cycles import CYCLE_MILLISECONDS, Cycles
 from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
 MAX_REQUESTS = 64
 """How many the rendezvous server answers at a time, besides four of each rank."""
+_cycles = Cycles()
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,20 @@ def join_world(
         # Off by default: without it, a rank that skips a collective leaves the others waiting for ever.
         HOROVOD_STALL_CHECK_TIME_SECONDS=str(max(1, stall_seconds // 2)),
         HOROVOD_STALL_SHUTDOWN_TIME_SECONDS=str(stall_seconds),
-        # How long tensors wait for company. All gradients travel as one group, so there is none to wait for.
-        HOROVOD_CYCLE_TIME="1",
     )
     import horovod.tensorflow as hvd
+    import tensorflow as tf
     from horovod.tensorflow.mpi_ops import _basics
+
+    # How long tensors wait for company. All gradients travel as one group, so there is none to wait for.
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))  # whose sums are begun before they are computed
+    os.environ["HOROVOD_CYCLE_TIME"] = "1" if on_gpu else str(CYCLE_MILLISECONDS)
 
     if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
         raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
     hvd.init()
+    if not on_gpu and not _cycles.pause(_basics.MPI_LIB_CTYPES):
+        raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call nanosleep; install horovod 0.28.1")
     if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
         raise RankError(
             f"Horovod says rank {hvd.rank()} of {hvd.size()}; the launcher said {world.rank} of {world.world_size}"
@@ -146,8 +153,22 @@ def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
     never depend on which tensor happened to be ready first.
     """
     import horovod.tensorflow as hvd
+    import tensorflow as tf
 
-    return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
+    def summed() -> list[Any]:
+        return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
+
+    if not tf.inside_function():
+        with _cycles.summing():
+            return summed()
+    with tf.control_dependencies(list(tensors)):
+        begun = tf.numpy_function(_cycles.begin, [], [])
+    with tf.control_dependencies([begun]):
+        sums = summed()
+    with tf.control_dependencies(sums):
+        ended = tf.numpy_function(_cycles.end, [], [])
+    with tf.control_dependencies([ended]):
+        return [tf.identity(tensor) for tensor in sums]
 
 
 def sum_integers(values: np.ndarray, name: str) -> np.ndarray:
@@ -155,7 +176,8 @@ def sum_integers(values: np.ndarray, name: str) -> np.ndarray:
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    return hvd.allreduce(tf.constant(values, tf.int64), op=hvd.Sum, name=name).numpy()
+    with _cycles.summing():
+        return hvd.allreduce(tf.constant(values, tf.int64), op=hvd.Sum, name=name).numpy()
 
 
 def gather_integers(values: np.ndarray, name: str) -> np.ndarray:
@@ -163,7 +185,8 @@ def gather_integers(values: np.ndarray, name: str) -> np.ndarray:
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    return hvd.allgather(tf.constant(values[None, :], tf.int64), name=name).numpy()
+    with _cycles.summing():
+        return hvd.allgather(tf.constant(values[None, :], tf.int64), name=name).numpy()
 
 
 def agree(fingerprint: str, what: str, parts: dict[str, str] | None = None) -> None:

@@ -210,7 +210,7 @@ class Trainer:
         train = self.config.train
         return learning_rate(
             step,
-            base_rate=train.learning_rate,
+            base_rate=train.peak_learning_rate,
             schedule=train.schedule,
             num_steps=self.total_steps,
             warmup_steps=round(train.warmup_epochs * self.steps_per_epoch),
