@@ -5,7 +5,8 @@ No pickle crosses a socket: the rendezvous server holds addresses, the ops move 
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,13 +138,29 @@ def join_world(
 
     if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
         raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
-    hvd.init()
+    with _starting_batch_threads():
+        hvd.init()
     if not on_gpu and not _cycles.pause(_basics.MPI_LIB_CTYPES):
         raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call nanosleep; install horovod 0.28.1")
     if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
         raise RankError(
             f"Horovod says rank {hvd.rank()} of {hvd.size()}; the launcher said {world.rank} of {world.world_size}"
         )
+
+
+@contextmanager
+def _starting_batch_threads() -> Iterator[None]:
+    """Threads that are started meanwhile do not preempt others when they wake up.
+
+    gloo's event loop spins while another thread holds the lock of a connection. If it wakes up on the processor of that
+    very thread, and takes it, both stand still until the scheduler's next tick: 4 ms for a sum that takes one.
+    """
+    before = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # what a thread starts with is that of its creator
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, os.sched_param(0))
 
 
 def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
