@@ -1,6 +1,9 @@
 """What ranks say when they do not agree, without starting any: what the collectives would return is given."""
 
+import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,9 +45,9 @@ def test_without_parts_to_compare_the_rank_alone_is_named(monkeypatch):
         agree(OWN, "model", {"a": OWN})
 
 
-def join(monkeypatch, *, num_pauses: int = 1) -> None:
+def join(monkeypatch, *, num_pauses: int = 1, init: Callable[[], None] = lambda: None) -> None:
     basics = SimpleNamespace(MPI_LIB_CTYPES=SimpleNamespace(_name="libhorovod.so"))
-    horovod = SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1)
+    horovod = SimpleNamespace(init=init, rank=lambda: 0, size=lambda: 1)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow.mpi_ops", SimpleNamespace(_basics=basics))
     monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 1)
@@ -87,3 +90,21 @@ def test_a_sum_in_a_graph_is_begun_before_it_and_ended_after_it(monkeypatch):
     for _ in range(2):
         assert float(graph(tf.constant(1.0))) == 4.0
     assert calls == ["compute", "begin", "sum", "end"] * 2
+
+
+def test_only_threads_of_horovod_are_kept_from_preempting_others():
+    def policy_of_a_thread() -> int:
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(os.sched_getscheduler, 0).result()
+
+    assert policy_of_a_thread() == os.SCHED_OTHER
+    with distributed._starting_batch_threads():
+        assert policy_of_a_thread() == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == policy_of_a_thread() == os.SCHED_OTHER
+
+
+def test_horovod_starts_its_threads_so(monkeypatch):
+    found: list[int] = []
+    with pytest.raises(RankError, match="Horovod says rank 0 of 1"):
+        join(monkeypatch, init=lambda: found.append(os.sched_getscheduler(0)))
+    assert found == [os.SCHED_BATCH]
