@@ -14,6 +14,7 @@ from PIL import Image
 from balanced_data import write_balanced
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.manifest import ImageEntry
+from farandole.core.parquet import open_file, read_row_group
 from farandole.core.reader import COLUMNS, SMALL_COLUMNS, Batch, SplitFiles, concatenate, read_rows
 from farandole.core.slice_reader import check_memory, read_slice
 from farandole.core.stored_images import StoredImages, decode_jpeg
@@ -132,6 +133,21 @@ def test_another_file_in_its_place_is_found(tmp_path):
     other = manifest.model_copy(update={"splits": {**manifest.splits, "train": regrouped}})
     with pytest.raises(DataError, match=r"has row groups of \[5\] rows, the manifest says \[2, 3\]"):
         SplitFiles(tmp_path, other, "train").read_table(0)
+
+
+def test_a_footer_is_parsed_once_unless_the_file_changes(tmp_path, monkeypatch):
+    entry = write_balanced(tmp_path, train=[[5, 6]]).splits["train"].files[0]
+    parsed, read = [], pq.read_metadata
+    monkeypatch.setattr("farandole.core.parquet.pq.read_metadata", lambda path: parsed.append(path) or read(path))
+    for verify in (False, True):
+        file = open_file(tmp_path, entry, verify=verify)
+        assert read_row_group(file, "x", 1, ["row"])["row"].to_pylist() == list(range(5, 11))
+    assert parsed == [tmp_path / entry.path]
+    other = write_balanced(tmp_path, train=[[6, 5]]).splits["train"].files[0]
+    assert open_file(tmp_path, other).metadata.row_group(0).num_rows == 6
+    with pytest.raises(DataError, match=r"has row groups of \[6, 5\] rows, the manifest says \[5, 6\]"):
+        open_file(tmp_path, entry, verify=False)
+    assert len(parsed) == 2
 
 
 def test_wrong_image_size_and_label_are_refused(data):
