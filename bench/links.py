@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import cluster
 import inputs
@@ -23,7 +24,12 @@ from table import Row
 from turns import median, take_turns
 
 LOCAL_ROWS, STEPS, NUM_ROWS = 64, 300, 24_000
-LINKS = {"unlimited": "", "10 Gbit/s": "10gbit", "1 Gbit/s": "1gbit"}
+LINKS = {  # rate for tc, and settings of [train]
+    "unlimited": ("", {}),
+    "10 Gbit/s": ("10gbit", {}),
+    "1 Gbit/s": ("1gbit", {}),
+    "1 Gbit/s, gradients as float16": ("1gbit", {"gradient_compression": "float16"}),
+}
 
 
 def measure(repetitions: int) -> Sequence[Row]:
@@ -37,15 +43,15 @@ def measure(repetitions: int) -> Sequence[Row]:
         def independent() -> dict[str, float]:
             return train_once(data, worlds=2, ranks=1, local_rows=LOCAL_ROWS, steps=STEPS)
 
-        def linked(rate: str) -> dict[str, float]:
+        def linked(rate: str, settings: dict[str, str]) -> dict[str, float]:
             with work_directory() as own, hosts(rate) as (names, addresses):
-                config = config_for(own, ranks=2, local_rows=LOCAL_ROWS, steps=STEPS)
+                config = config_for(own, ranks=2, local_rows=LOCAL_ROWS, steps=STEPS, **settings)
                 ranks = start(config, data, namespaces=names, addresses=addresses)
                 ranks.finish()
                 return {"images_per_second": ranks.images_per_second(), "cpu_seconds": ranks.cpu_seconds}
 
-        runs = {name: lambda rate=rate: linked(rate) for name, rate in LINKS.items()}
-        figures = take_turns({"independent": independent, **runs}, repetitions)  # type: ignore[arg-type]
+        runs = {name: partial(linked, *link) for name, link in LINKS.items()}
+        figures = take_turns({"independent": independent, **runs}, repetitions)
     return [_row(name, figures[name], figures["independent"]) for name in LINKS]
 
 

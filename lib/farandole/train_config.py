@@ -59,6 +59,9 @@ class Train(Section):
     """Decoupled, of adamw and sgd; with muon added to the gradients of what is not a kernel."""
     clip_norm: float = Field(default=0.0, ge=0.0)
     """Largest global norm of the summed gradient; 0: no clipping."""
+    gradient_compression: Literal["none", "float16"] = "none"
+    """How gradients travel between ranks. float16 halves the bytes, which pays on slow networks, and rounds to 11 bits,
+    so that other numbers of ranks no longer learn the same up to float32's rounding."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: Keras' mixed_bfloat16 policy."""

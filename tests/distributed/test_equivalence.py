@@ -79,6 +79,16 @@ def test_ranks_compute_the_same(tmp_path, data, model, ranks, tolerance):
         assert read_lines(run.receipts) == read_lines(one_run.receipts)
 
 
+def test_ranks_that_exchange_float16_differ_by_its_rounding_alone(tmp_path, data):
+    exact, halves = (
+        trained(config_for(tmp_path / name, num_ranks=2, max_steps=8, optimizer="sgd", gradient_compression=name), data)
+        for name in ("none", "float16")
+    )
+    largest = max(float(np.abs(halves[2][name] - exact[2][name]).max()) for name in exact[2])
+    assert 0 < largest < 1e-5, largest
+    assert halves[1][0]["metrics"]["test"] == halves[1][1]["metrics"]["test"]
+
+
 def test_receipts_account_for_every_row(tmp_path, data):
     run, results, _ = trained(config_for(tmp_path, num_ranks=2), data)
     manifest = data[1]

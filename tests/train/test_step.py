@@ -93,3 +93,23 @@ def test_the_graph_is_built_once_and_before_the_first_step_if_asked():
     for rows in (6, 2, 0):
         step(IMAGES[:rows], LABELS[:rows], batch_rows=6, learning_rate=0.1)
     assert step._graph.experimental_get_tracing_count() == 1
+
+
+def test_gradients_travel_as_float16_where_that_is_asked_for(monkeypatch):
+    """Six rows of a batch of a million, whose mean gradients float16 could not hold; the loss travels as float32."""
+    sent: list[str] = []
+
+    def sum_tensors(tensors):
+        sent.extend(tensor.dtype.name for tensor in tensors)
+        return list(tensors)
+
+    monkeypatch.setattr(step_module, "sum_tensors", sum_tensors)
+    moves, losses = [], []
+    for compression in ("none", "float16"):
+        model, step = make(optimizer="sgd", momentum=0.0, gradient_compression=compression)
+        before = model.get_weights()
+        losses.append(step(IMAGES, LABELS, batch_rows=10**6, learning_rate=1e4).loss_sum)
+        moves.append(np.concatenate([move.ravel() for move in gradients_of(model, before)]))
+    assert sent == ["float32"] * 5 + ["float16"] * 4 + ["float32"]
+    assert losses[0] == losses[1]
+    assert 0 < np.abs(moves[1] - moves[0]).max() < 2e-3 * np.abs(moves[0]).max()

@@ -109,7 +109,14 @@ class TrainStep:
         correct = tf.reduce_sum(hits * counted)
         with tf.control_dependencies(gradients):
             self._num_sums.assign_add(1)
-        *gradients, totals = sum_tensors([*gradients, tf.stack([loss_sum, correct])])
+        totals = tf.stack([loss_sum, correct])
+        if self._train.gradient_compression == "float16":
+            # As sums over rows, which float16 holds without under- or overflow; their means would lose small ones.
+            halves = sum_tensors([tf.cast(gradient * batch_rows, tf.float16) for gradient in gradients])
+            gradients = [tf.cast(half, tf.float32) / batch_rows for half in halves]
+            (totals,) = sum_tensors([totals])
+        else:
+            *gradients, totals = sum_tensors([*gradients, totals])
         if self._train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
