@@ -48,11 +48,14 @@ def _tree_cpu_seconds() -> float:
 
 
 def _sample(stop: threading.Event, peaks: list[int], seconds: list[float]) -> None:
-    while True:
+    pause = SAMPLE_SECONDS
+    while not stop.wait(pause):
+        started = time.perf_counter()
         peaks.append(sum(_pss_bytes(process) for process in _tree()))
-        if stop.wait(SAMPLE_SECONDS):
-            seconds.append(time.thread_time())
-            return
+        # The kernel counts page by page, and whoever wants memory meanwhile waits for it: no more than 2 % of the time.
+        pause = max(SAMPLE_SECONDS, 50 * (time.perf_counter() - started))
+    peaks.append(sum(_pss_bytes(process) for process in _tree()))
+    seconds.append(time.thread_time())
 
 
 def _pss_bytes(process: psutil.Process) -> int:
