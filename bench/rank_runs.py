@@ -107,7 +107,8 @@ def start(
     for rank in range(len(seats)):
         own = {**common, "rank": rank, "address": addresses[rank] if addresses else "127.0.0.1"}
         with inside(namespaces[rank] if namespaces else ""):
-            children.append(Child("farandole.train.rank", own, run.logs / f"rank-{rank}.log", environment))
+            children.append(Child("farandole.train.rank", rank, run.logs / f"rank-{rank}.log", environment))
+        children[rank].begin(own)
     message = children[0].next_message(TIMEOUT_SECONDS) or {}
     for child in children:
         child.send({"rendezvous_address": addresses[0] if addresses else "127.0.0.1", **message})

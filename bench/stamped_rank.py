@@ -34,7 +34,7 @@ def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
     STAMPS["training code imported"] = time.time()
     stamp_after(Trainer, "__init__", "model and graphs built")
     stamp_after(Trainer, "_restore", "checkpoints looked for")
-    stamp_after(SplitFiles, "read", "first row group read, its file verified")
+    stamp_after(SplitFiles, "copy", "first row group read, its file verified")
     finish: Callable[[int, int], None] = progress.finish_step
 
     def finish_step(step: int, epoch: int) -> None:
@@ -57,7 +57,7 @@ def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
 
 
 if __name__ == "__main__":
-    stamp_after(rank, "_start_tensorflow", "TensorFlow imported")
+    stamp_after(rank, "_set_up_tensorflow", "TensorFlow imported")
     stamp_after(rank, "_meet", "ranks have met")
     rank.TASKS["train"] = _train
     rank.main()

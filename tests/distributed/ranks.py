@@ -36,9 +36,10 @@ def start_ranks(
     temporary.mkdir(parents=True, exist_ok=True)
     environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
     children = [
-        Child("distributed.faulty_rank", {**common, "rank": rank}, logs / f"rank-{rank}.log", environment)
-        for rank in range(len(seats))
+        Child("distributed.faulty_rank", rank, logs / f"rank-{rank}.log", environment) for rank in range(len(seats))
     ]
+    for rank, child in enumerate(children):
+        child.begin({**common, "rank": rank})
     message = children[0].next_message(TIMEOUT_SECONDS)
     assert message is not None, f"the leader hung: {children[0].log_tail()}"
     assert "rendezvous_port" in message, f"the leader said {message}: {children[0].log_tail()}"

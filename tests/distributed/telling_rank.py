@@ -14,7 +14,7 @@ def main() -> None:
         say({"rendezvous_port": server.getsockname()[1]})
     meeting = json.loads(sys.stdin.readline())
     say({"result": {"address": spec["address"], "interface": spec["interface"], "meeting": meeting,
-                    "gpus": os.environ["CUDA_VISIBLE_DEVICES"], "nccl": os.environ["NCCL_SOCKET_IFNAME"],
+                    "gpus": os.environ["CUDA_VISIBLE_DEVICES"],
                     "package": importlib.util.find_spec("farandole.train.rank").origin}})  # fmt: skip
 
 

@@ -79,7 +79,6 @@ def test_ranks_on_two_hosts_find_each_other_their_package_and_a_gpu_each(
     ranks = told["ranks"]
     assert sorted(rank["address"] for rank in ranks) == sorted([*hosts.addresses, *hosts.addresses])
     assert {rank["interface"] for rank in ranks} == {"eth0"}
-    assert {rank["nccl"] for rank in ranks} == {"=eth0"}
     assert {rank["meeting"]["rendezvous_address"] for rank in ranks} == {ranks[0]["address"]}
     assert sorted((rank["address"], rank["gpus"]) for rank in ranks) == [
         (address, gpu) for address in hosts.addresses for gpu in "01"

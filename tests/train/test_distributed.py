@@ -103,6 +103,13 @@ def test_only_threads_of_horovod_are_kept_from_preempting_others():
     assert os.sched_getscheduler(0) == policy_of_a_thread() == os.SCHED_OTHER
 
 
+def test_sums_take_the_interface_that_the_launcher_chose(monkeypatch):
+    with pytest.raises(RankError, match="Horovod says rank 0 of 1"):
+        join(monkeypatch)
+    found = {name: distributed.os.environ[name] for name in ("HOROVOD_GLOO_IFACE", "NCCL_SOCKET_IFNAME")}
+    assert found == {"HOROVOD_GLOO_IFACE": "lo", "NCCL_SOCKET_IFNAME": "=lo"}
+
+
 def test_horovod_starts_its_threads_so(monkeypatch):
     found: list[int] = []
     with pytest.raises(RankError, match="Horovod says rank 0 of 1"):

@@ -27,7 +27,7 @@ def test_hidden_packages_cannot_be_imported_and_come_back(tmp_path, monkeypatch)
 
 def test_keras_does_not_bring_them_along():
     code = (
-        "import sys; from farandole.train.rank import _start_tensorflow; _start_tensorflow(1);"
+        "import sys; from farandole.train.rank import _import_tensorflow; _import_tensorflow();"
         "print(sorted({'sklearn', 'matplotlib', 'keras', 'tensorflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)

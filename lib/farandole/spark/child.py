@@ -23,7 +23,8 @@ _libc = ctypes.CDLL(None)  # found before the fork: what runs between it and exe
 class Child:
     """A process of its own session, so that stopping it stops all that it started."""
 
-    def __init__(self, module: str, spec: dict[str, Any], log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, module: str, rank: int, log: Path, environment: dict[str, str]) -> None:
+        """Starts it; it imports what it needs and waits for its spec, see `begin`."""
         self._log_path = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -44,7 +45,11 @@ class Child:
         """Whether it has met the other ranks."""
         self.last_heard = time.monotonic()
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
-        threading.Thread(target=self._listen, name=f"rank {spec['rank']}", daemon=True).start()
+        threading.Thread(target=self._listen, name=f"rank {rank}", daemon=True).start()
+
+    def begin(self, spec: dict[str, Any]) -> None:
+        """Tells it what to do."""
+        self.last_heard = time.monotonic()
         self.send({**spec, "parent": os.getpid()})
 
     def send(self, message: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
     results = launch_ranks(spark, module="farandole.train.rank", train=config.train, spec={...}, log_directory=...)
 
-Each task of the stage says where it sits (allGather), starts ONE child process, and passes on the leader's rendezvous
+Each task of the stage starts ONE child process, says where it sits (allGather), and passes on the leader's rendezvous
 address (allGather again). From there on the ranks talk to each other; the tasks only watch, as watch.py says, and the
 driver watches the tasks, as lookout.py says.
 """
@@ -31,7 +31,7 @@ from farandole.spark.child import Child
 from farandole.spark.gpus import with_gpus
 from farandole.spark.lookout import Lookout, beating, told_failures, where
 from farandole.spark.network import list_offers, plan_addresses, why_unreachable
-from farandole.spark.placement import Offer, Seat, describe_places, plan_places
+from farandole.spark.placement import Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 from farandole.spark.watch import START_SECONDS, Watch, describe_failure
 from farandole.train_config import Train
@@ -211,22 +211,17 @@ def _watched_rank(
 ) -> dict[str, Any]:
     """{"result": ...} or {"failure": ...} of this task's rank."""
     rank = context.partitionId()
-    seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
+    child = Child(module, rank, logs / f"rank-{rank}.log", _environment(seat))  # imports TensorFlow meanwhile
     try:
-        places, addresses = plan_places(seats), plan_addresses(seats, train.network)
-    except ResourceError as error:  # the same on every rank: none has started anything yet
-        return {"failure": describe_failure(str(error), error.exit_code)}
-    offer, leader = addresses[rank], addresses[0].address
-    own = {
-        **spec,
-        "rank": rank,
-        "places": describe_places(seats, places),
-        "address": offer.address,
-        "interface": offer.interface,
-    }
-    child = Child(module, own, logs / f"rank-{rank}.log", _environment(seat, offer))
-    watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
-    try:
+        seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
+        try:
+            places, addresses = plan_places(seats), plan_addresses(seats, train.network)
+        except ResourceError as error:  # the same on every rank
+            return {"failure": describe_failure(str(error), error.exit_code)}
+        offer, leader = addresses[rank], addresses[0].address
+        where = {"places": describe_places(seats, places), "address": offer.address, "interface": offer.interface}
+        child.begin({**spec, "rank": rank, **where})
+        watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
         early = watch.first_message() if rank == 0 else None
         port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])
         problems = context.allGather(why_unreachable(seats, rank, leader, port) if port else "")
@@ -249,10 +244,9 @@ def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:
     return Seat(host=host, offers=list_offers(driver_host), gpus=tuple(gpus.addresses) if gpus else ())
 
 
-def _environment(seat: Seat, offer: Offer) -> dict[str, str]:
+def _environment(seat: Seat) -> dict[str, str]:
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(seat.gpus) or "-1",
-        "NCCL_SOCKET_IFNAME": f"={offer.interface}",  # "=": this very name, not all that begin with it
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PYTHONUNBUFFERED": "1",
         # A rank imports what this worker imports: --py-files and archives change sys.path, not the environment.

@@ -122,6 +122,7 @@ def join_world(
         HOROVOD_GLOO_RENDEZVOUS_ADDR=rendezvous[0],
         HOROVOD_GLOO_RENDEZVOUS_PORT=str(rendezvous[1]),
         HOROVOD_GLOO_IFACE=interface,
+        NCCL_SOCKET_IFNAME=f"={interface}",  # "=": this very name, not all that begin with it
         # How long the first ranks wait for the last; past gloo's own 30 s they would abort without a word.
         HOROVOD_GLOO_TIMEOUT_SECONDS=str(START_SECONDS),
         # Off by default: without it, a rank that skips a collective leaves the others waiting for ever.

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -29,6 +30,8 @@ HEARTBEAT_SECONDS = 1.0
 
 def main() -> NoReturn:
     faulthandler.register(signal.SIGUSR1)
+    # It takes longer than anything else here, so it begins before there is a spec.
+    importing = ThreadPoolExecutor(1, "import").submit(_import_tensorflow)
     spec = json.loads(sys.stdin.readline())
     if os.getppid() != spec["parent"]:  # it ended before this process could ask the kernel to end with it
         os._exit(1)
@@ -36,7 +39,7 @@ def main() -> NoReturn:
     beat = Heartbeat(_take_stdout(), progress)
     try:
         config = parse_config(spec["config"])
-        world = _meet(spec, beat)
+        world = _meet(spec, beat, importing)
         progress.enter("starting")  # anew: how long the others took to come is not this rank's own
         beat.send({"joined": True})
         result = TASKS[spec["task"]](spec, config, world, progress)
@@ -114,15 +117,16 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _meet(spec: dict[str, Any], beat: Heartbeat) -> Any:
-    """Joins the other ranks. TensorFlow is imported while they start, which takes longer than anything else here."""
+def _meet(spec: dict[str, Any], beat: Heartbeat, importing: Future[None]) -> Any:
+    """Joins the other ranks, as soon as TensorFlow is there."""
     from farandole.train.distributed import World, join_world, start_rendezvous
 
     worlds = [(place["host"], World(**place["world"])) for place in spec["places"]]
     host, world = worlds[spec["rank"]]
     if world.is_leader:
         beat.send({"rendezvous_port": start_rendezvous(spec["address"], worlds)})
-    _start_tensorflow(spec["threads"])
+    importing.result()
+    _set_up_tensorflow(spec["threads"])
     meeting = json.loads(sys.stdin.readline())
     join_world(
         world,
@@ -135,11 +139,15 @@ def _meet(spec: dict[str, Any], beat: Heartbeat) -> Any:
     return world
 
 
-def _start_tensorflow(threads: int) -> None:
+def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # Keras imports these where it can, for wrappers and plots that no rank uses: a quarter of all that it imports.
     with hidden("sklearn", "matplotlib"):
-        import tensorflow as tf
+        import tensorflow  # noqa: F401
+
+
+def _set_up_tensorflow(threads: int) -> None:
+    import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
