@@ -1,5 +1,8 @@
 """Images out of the pages of files as Arrow writes them; what is not plain is left to Arrow."""
 
+import errno
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from farandole.core import raw_pages
-from farandole.core.raw_pages import RawPages
+from farandole.core.fingerprint import file_sha256
+from farandole.core.manifest import FileEntry
+from farandole.core.raw_pages import Pages, RawPages
 from farandole.errors import DataError
 
 ROW_BYTES, ROW_GROUPS = 48, (1000, 1, 700)
@@ -28,9 +33,13 @@ def write(path: Path, *, nullable: bool = False, **options: Any) -> np.ndarray:
     return images
 
 
-def find(path: Path, row_group: int, row_bytes: int = ROW_BYTES) -> np.ndarray | None:
-    with path.open("rb", buffering=0) as source:
-        return RawPages(row_bytes).find(path, source, pq.read_metadata(path), row_group)
+def entry_of(path: Path) -> FileEntry:
+    sizes = {"num_rows": sum(ROW_GROUPS), "num_bytes": path.stat().st_size, "row_groups": list(ROW_GROUPS)}
+    return FileEntry(path=path.name, sha256=file_sha256(path), **sizes)
+
+
+def find(path: Path, row_group: int, row_bytes: int = ROW_BYTES) -> Pages | None:
+    return RawPages(row_bytes).find(path.parent, entry_of(path), pq.read_metadata(path), row_group)
 
 
 @pytest.mark.parametrize("buffer_bytes", [1, 5 * 52, 10**6])
@@ -38,16 +47,15 @@ def test_any_rows_are_those_that_were_written(tmp_path, monkeypatch, buffer_byte
     monkeypatch.setattr(raw_pages, "_BUFFER_BYTES", buffer_bytes)
     path, before = tmp_path / "x.parquet", 0
     images, pages = write(path), RawPages(ROW_BYTES)
-    with path.open("rb", buffering=0) as source:
-        for row_group, size in enumerate(ROW_GROUPS):
-            found = pages.find(path, source, pq.read_metadata(path), row_group)
-            assert found is not None
-            assert (len(found) > 2) == (size > 1)  # several pages, so that their borders are crossed
-            for first, stop in ((0, size), (0, 1), (size - 1, size), (size // 3, size // 2), (size, size)):
-                out = np.zeros((stop - first, 4, 4, 3), np.uint8)
-                pages.copy(path, source, found, first, out)
-                assert np.array_equal(out.reshape(-1, ROW_BYTES), images[before + first : before + stop])
-            before += size
+    for row_group, size in enumerate(ROW_GROUPS):
+        found = pages.find(tmp_path, entry_of(path), pq.read_metadata(path), row_group)
+        assert found is not None
+        assert (len(found.places) > 2) == (size > 1)  # several pages, so that their borders are crossed
+        for first, stop in ((0, size), (0, 1), (size - 1, size), (size // 3, size // 2), (size, size)):
+            out = np.zeros((stop - first, 4, 4, 3), np.uint8)
+            pages.copy(found, first, out)
+            assert np.array_equal(out.reshape(-1, ROW_BYTES), images[before + first : before + stop])
+        before += size
 
 
 @pytest.mark.parametrize(
@@ -76,8 +84,45 @@ def test_a_file_that_changes_afterwards_is_named(tmp_path, damage):
     write(path)
     pages = find(path, 0)
     assert pages is not None
-    data = bytearray(path.read_bytes())
-    data[int(pages[0, 1]) + 52] ^= 1  # the length of the second image
-    path.write_bytes(data if damage == "length" else data[: int(pages[0, 1]) + 60])
-    with path.open("rb", buffering=0) as source, pytest.raises(DataError, match=r"x\.parquet has changed since"):
-        RawPages(ROW_BYTES).copy(path, source, pages, 0, np.empty((2, ROW_BYTES), np.uint8))
+    data, start = bytearray(path.read_bytes()), int(pages.places[0, 1])
+    data[start + 52] ^= 1  # the length of the second image
+    path.write_bytes(data if damage == "length" else data[: start + 60])
+    with pytest.raises(DataError, match=r"x\.parquet, row group 0 has changed since it was opened"):
+        RawPages(ROW_BYTES).copy(pages, 0, np.empty((2, ROW_BYTES), np.uint8))
+
+
+class FewBytes(io.FileIO):
+    """A file on a file system that gives no more than some bytes at a time."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        return super().readinto(memoryview(buffer)[:1000])
+
+
+class BadDisk(io.FileIO):
+    def readinto(self, buffer: Any) -> int | None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_reads_that_give_less_are_continued_and_failing_ones_named(tmp_path):
+    path = tmp_path / "x.parquet"
+    images, pages = write(path), find(path, 0)
+    assert pages is not None
+    out = np.empty((1000, ROW_BYTES), np.uint8)
+    RawPages(ROW_BYTES).copy(replace(pages, source=FewBytes(path)), 0, out)
+    assert np.array_equal(out, images[:1000])
+    with pytest.raises(DataError, match=r"x\.parquet, row group 0 cannot be read: .*Input/output error"):
+        RawPages(ROW_BYTES).copy(replace(pages, source=BadDisk(path)), 0, out)
+
+
+def test_a_file_that_is_not_the_manifests_is_named_and_few_are_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_pages, "MAX_OPEN_FILES", 2)
+    reader, found = RawPages(ROW_BYTES), []
+    for number in range(4):
+        path = tmp_path / f"{number}.parquet"
+        write(path)
+        found.append(reader.find(tmp_path, entry_of(path), pq.read_metadata(path), 1))
+    assert [pages.source.closed for pages in found] == [True, True, False, False]
+    entry = entry_of(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    with pytest.raises(DataError, match=r"3\.parquet has SHA-256 .*, the manifest says .*; the file is damaged"):
+        RawPages(ROW_BYTES).find(tmp_path, entry, pq.read_metadata(tmp_path / "0.parquet"), 1)

@@ -55,15 +55,15 @@ def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size
     rows = []
     for rank in range(world_size):  # there is one stream, which both must read
         files = SplitFiles(tmp_path, manifest, "train")
-        table, pages, tables, images = files.read_table, files._raw_pages, [], []
+        table, pages, tables, images = files.read_table, files._raw, [], []
 
         def read_table(group, columns=COLUMNS, table=table, tables=tables):
             tables.append((group, columns))
             return table(group, columns)
 
-        def copy(path, source, found, first, out, copy=pages.copy, images=images):
+        def copy(found, first, out, copy=pages.copy, images=images):
             images.append(len(out))
-            copy(path, source, found, first, out)
+            copy(found, first, out)
 
         monkeypatch.setattr(files, "read_table", read_table)
         monkeypatch.setattr(pages, "copy", copy)
@@ -137,17 +137,27 @@ def test_another_file_in_its_place_is_found(tmp_path):
 
 def test_a_footer_is_parsed_once_unless_the_file_changes(tmp_path, monkeypatch):
     entry = write_balanced(tmp_path, train=[[5, 6]]).splits["train"].files[0]
-    parsed, read = [], pq.read_metadata
-    monkeypatch.setattr("farandole.core.parquet.pq.read_metadata", lambda path: parsed.append(path) or read(path))
+    parsed, file_class = [], pq.ParquetFile
+
+    def open_parquet(path, *, metadata, **options):
+        parsed.append(metadata is None)
+        return file_class(path, metadata=metadata, **options)
+
+    monkeypatch.setattr("farandole.core.parquet.pq.ParquetFile", open_parquet)
     for verify in (False, True):
         file = open_file(tmp_path, entry, verify=verify)
         assert read_row_group(file, "x", 1, ["row"])["row"].to_pylist() == list(range(5, 11))
-    assert parsed == [tmp_path / entry.path]
+    assert parsed == [True, False]
     other = write_balanced(tmp_path, train=[[6, 5]]).splits["train"].files[0]
     assert open_file(tmp_path, other).metadata.row_group(0).num_rows == 6
     with pytest.raises(DataError, match=r"has row groups of \[6, 5\] rows, the manifest says \[5, 6\]"):
         open_file(tmp_path, entry, verify=False)
-    assert len(parsed) == 2
+    assert parsed == [True, False, True, False]
+    monkeypatch.setattr("farandole.core.parquet.MAX_FOOTERS", 1)
+    again = write_balanced(tmp_path / "again", train=[[5, 6]]).splits["train"].files[0]
+    for root, of_root in ((tmp_path / "again", again), (tmp_path, other)):
+        open_file(root, of_root)
+    assert parsed[4:] == [True, True]
 
 
 def test_wrong_image_size_and_label_are_refused(data):
@@ -210,7 +220,7 @@ def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch, thr
     root, manifest = data
     files = SplitFiles(root, manifest, "train")
     if through == "arrow":
-        monkeypatch.setattr(files._raw_pages, "find", lambda *_: None)
+        monkeypatch.setattr(files._raw, "find", lambda *_: None)
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
     first = concatenate(list(read_slice(files, own)))
     read, columns = files.read_table, []

@@ -79,6 +79,7 @@ def test_a_sum_in_a_graph_is_begun_before_it_and_ended_after_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", SimpleNamespace(grouped_allreduce=grouped_allreduce, Sum=0))
     monkeypatch.setattr(distributed._cycles, "begin", lambda: calls.append("begin"))
     monkeypatch.setattr(distributed._cycles, "end", lambda: calls.append("end"))
+    monkeypatch.setattr(distributed._cycles, "are_paused", True)
 
     @tf.function(autograph=False)
     def graph(x):
@@ -90,6 +91,26 @@ def test_a_sum_in_a_graph_is_begun_before_it_and_ended_after_it(monkeypatch):
     for _ in range(2):
         assert float(graph(tf.constant(1.0))) == 4.0
     assert calls == ["compute", "begin", "sum", "end"] * 2
+    calls.clear()
+    assert float(distributed.sum_tensors([tf.constant(1.0)])[0]) == 2.0
+    assert calls == ["begin", "sum", "end"]
+    calls.clear()
+    monkeypatch.setattr(distributed._cycles, "are_paused", False)
+    assert float(distributed.sum_tensors([tf.constant(1.0)])[0]) == 2.0
+    assert calls == ["sum"]
+
+
+@pytest.mark.parametrize("collective", ["sum_integers", "gather_integers"])
+def test_what_ranks_tell_each_other_is_a_sum_to_horovod(monkeypatch, collective):
+    def during(tensor, **_):
+        assert distributed._cycles._num_sums == 1
+        return tensor
+
+    monkeypatch.setattr(distributed._cycles, "are_paused", True)
+    horovod = SimpleNamespace(allreduce=during, allgather=during, Sum=0)
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
+    assert getattr(distributed, collective)(np.array([3], np.int64), "name").ravel().tolist() == [3]
+    assert distributed._cycles._num_sums == 0
 
 
 def test_only_threads_of_horovod_are_kept_from_preempting_others():
@@ -101,6 +122,15 @@ def test_only_threads_of_horovod_are_kept_from_preempting_others():
     with distributed._starting_batch_threads():
         assert policy_of_a_thread() == os.SCHED_BATCH
     assert os.sched_getscheduler(0) == policy_of_a_thread() == os.SCHED_OTHER
+
+
+def test_a_sandbox_that_refuses_it_costs_speed_only(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(distributed.os, "sched_setscheduler", refuse)
+    with distributed._starting_batch_threads():
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_sums_take_the_interface_that_the_launcher_chose(monkeypatch):

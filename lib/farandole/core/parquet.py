@@ -6,8 +6,11 @@ Arrow returns other pixels, silently, after one flipped bit, and pyarrow 14 can 
 
 import functools
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,11 @@ import pyarrow.parquet as pq
 from farandole.core.fingerprint import file_sha256
 from farandole.core.manifest import FileEntry
 from farandole.errors import DataError
+
+MAX_FOOTERS = 64
+"""That a process keeps."""
+_footers: dict[tuple[Path, tuple[int, ...]], pq.FileMetaData] = {}
+_footers_lock = threading.Lock()
 
 
 def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table]) -> FileEntry:
@@ -68,19 +76,29 @@ def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.Parque
         DataError: names the file, and what is wrong with it.
     """
     path = root / entry.path
-    try:
+    with _said_of(path):
         identity = _identity(path)
-        if verify and (sha256 := _sha256(path, *identity)) != entry.sha256:
-            raise DataError(f"{path} has SHA-256 {sha256}, the manifest says {entry.sha256}; the file is damaged")
-        footer, found = _footer(path, *identity)
-        file = pq.ParquetFile(path, metadata=footer, memory_map=False)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is listed in the manifest but does not exist") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+        if verify:
+            _verify(path, entry, identity)
+        file = pq.ParquetFile(path, metadata=_footers.get((path, identity)), memory_map=False)
+        _remember_footer(path, identity, file.metadata)
+        found = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     if found != entry.row_groups:
         raise DataError(f"{path} has row groups of {found} rows, the manifest says {entry.row_groups}")
     return file
+
+
+def open_source(root: Path, entry: FileEntry) -> BinaryIO:
+    """Opens root/path for whoever reads its bytes, unbuffered; they are verified, as by open_file.
+
+    Raises:
+        DataError: names the file, and what is wrong with it.
+    """
+    path = root / entry.path
+    with _said_of(path):
+        source = path.open("rb", buffering=0)
+        _verify(path, entry, _identity(source.fileno()))
+    return source
 
 
 def read_row_group(file: pq.ParquetFile, path: Path | str, index: int, columns: list[str]) -> pa.Table:
@@ -95,19 +113,35 @@ def read_row_group(file: pq.ParquetFile, path: Path | str, index: int, columns: 
         raise DataError(f"{path}, row group {index}: {error}; the file is damaged") from error
 
 
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Makes a DataError that names the file of what the system or Arrow say."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is listed in the manifest but does not exist") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _verify(path: Path, entry: FileEntry, identity: tuple[int, ...]) -> None:
+    if (sha256 := _sha256(path, *identity)) != entry.sha256:
+        raise DataError(f"{path} has SHA-256 {sha256}, the manifest says {entry.sha256}; the file is damaged")
+
+
 @functools.lru_cache(maxsize=65_536)
 def _sha256(path: Path, *_identity: int) -> str:
     return file_sha256(path)
 
 
-@functools.lru_cache(maxsize=64)
-def _footer(path: Path, *_identity: int) -> tuple[pq.FileMetaData, list[int]]:
-    """With the rows of each row group."""
-    footer = pq.read_metadata(path)
-    return footer, [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+def _remember_footer(path: Path, identity: tuple[int, ...], footer: pq.FileMetaData) -> None:
+    with _footers_lock:
+        _footers[path, identity] = _footers.pop((path, identity), footer)  # the newest last
+        while len(_footers) > MAX_FOOTERS:
+            del _footers[next(iter(_footers))]
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
+def _identity(file: Path | int) -> tuple[int, int, int, int]:
     """Differs when the file was replaced or written to."""
-    status = path.stat()
+    status = os.stat(file)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

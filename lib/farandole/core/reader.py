@@ -7,7 +7,6 @@ short, damaged or another one than the manifest says ends the epoch with an erro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ from farandole.core.stored_images import StoredImages
 from farandole.errors import DataError
 
 MAX_OPEN_FILES = 128
-"""Of a split at once, each twice; the usual limit of a process is 1,024 in all."""
+"""Of a split at once, as is that of raw_pages.py; the usual limit of a process is 1,024 in all."""
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
 SMALL_COLUMNS = [name for name in COLUMNS if name != "image"]
 MAX_REMEMBERED_ROWS = 2**22
@@ -51,21 +50,6 @@ class Batch:
         return Batch(*(getattr(self, name)[indices] for name in Batch.__dataclass_fields__))
 
 
-@dataclass(frozen=True)
-class OpenFile:
-    """A file of the split."""
-
-    parquet: pq.ParquetFile
-    source: BinaryIO
-    """The same file, unbuffered."""
-    pages: dict[int, np.ndarray | None]
-    """By row group of the file, where its images lie, as RawPages.find says."""
-
-    def close(self) -> None:
-        self.parquet.close()
-        self.source.close()
-
-
 def concatenate(batches: list[Batch]) -> Batch:
     """One batch from several, in order."""
     if len(batches) == 1:
@@ -91,8 +75,8 @@ class SplitFiles:
         self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         """int64 [G + 1], the first row of each row group."""
         self.paths = [root / entry.path for entry in manifest.splits[split].files]
-        self._open: dict[str, OpenFile] = {}
-        self._raw_pages = RawPages(int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None
+        self._open: dict[str, pq.ParquetFile] = {}
+        self._raw = RawPages(int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None
         self._remembered: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._num_remembered = 0
 
@@ -133,23 +117,22 @@ class SplitFiles:
         Raises:
             DataError: as read() does.
         """
-        entry, index = self._groups[row_group]
-        file = self._file(entry)
-        path = self._root / entry.path
-        if self._raw_pages and index not in file.pages:
-            file.pages[index] = self._raw_pages.find(path, file.source, file.parquet.metadata, index)
-        pages = file.pages.get(index)
-        if not self._raw_pages or pages is None:
+        if self._raw is None:
             return False
-        small = self._remembered.get(row_group) or self._small(self.read_table(row_group, SMALL_COLUMNS), row_group)
-        there = slice(at, at + wanted.stop - wanted.start)
-        self._on_read(self.name(row_group))
-        self._raw_pages.copy(path, file.source, pages, wanted.start, pool.images[there])
+        name = self.name(row_group)
+        self._on_read(name)
+        entry, index = self._groups[row_group]
+        pages = self._raw.find(self._root, entry, self._file(entry).metadata, index)
+        if pages is not None:
+            there = slice(at, at + wanted.stop - wanted.start)
+            small = self._remembered.get(row_group) or self._small(self.read_table(row_group, SMALL_COLUMNS), row_group)
+            self._on_read(name)
+            self._raw.copy(pages, wanted.start, pool.images[there])
+            rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
+            for kept, column in zip((pool.labels, pool.id_hashes, pool.copies, pool.rows), (*small, rows), strict=True):
+                kept[there] = column[wanted]
         self._on_read("")
-        rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
-        for kept, column in zip((pool.labels, pool.id_hashes, pool.copies, pool.rows), (*small, rows), strict=True):
-            kept[there] = column[wanted]
-        return True
+        return pages is not None
 
     def read(self, row_group: int) -> Batch:
         """The rows of a row group, their images as they are stored, not yet decoded.
@@ -219,15 +202,12 @@ class SplitFiles:
         """A row group (counted through the split) as it is on disk; damage is a DataError that names the file."""
         entry, index = self._groups[row_group]
         self._on_read(self.name(row_group))
-        table = read_row_group(self._file(entry).parquet, self._root / entry.path, index, columns)
+        table = read_row_group(self._file(entry), self._root / entry.path, index, columns)
         self._on_read("")
         return table
 
-    def _file(self, entry: FileEntry) -> OpenFile:
-        file = self._open.pop(entry.path, None)
-        if file is None:
-            parquet = open_file(self._root, entry)
-            file = OpenFile(parquet, (self._root / entry.path).open("rb", buffering=0), {})
+    def _file(self, entry: FileEntry) -> pq.ParquetFile:
+        file = self._open.pop(entry.path, None) or open_file(self._root, entry)
         self._open[entry.path] = file  # the newest last
         if len(self._open) > MAX_OPEN_FILES:
             self._open.pop(next(iter(self._open))).close()

@@ -105,6 +105,8 @@ class Child:
                 message = json.loads(line)
             except ValueError:  # the half of a line that a killed process leaves
                 continue
+            if not isinstance(message, dict):  # not ours: something printed a number
+                continue
             if "step" in message:
                 self.state = message
             elif "joined" in message:

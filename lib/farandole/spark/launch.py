@@ -219,8 +219,8 @@ def _watched_rank(
         except ResourceError as error:  # the same on every rank
             return {"failure": describe_failure(str(error), error.exit_code)}
         offer, leader = addresses[rank], addresses[0].address
-        where = {"places": describe_places(seats, places), "address": offer.address, "interface": offer.interface}
-        child.begin({**spec, "rank": rank, **where})
+        place = {"places": describe_places(seats, places), "address": offer.address, "interface": offer.interface}
+        child.begin({**spec, "rank": rank, **place})
         watch = Watch(child, rank, len(seats), shared, train.hang_seconds)
         early = watch.first_message() if rank == 0 else None
         port = int(context.allGather(str((early or {}).get("rendezvous_port", 0)))[0])

@@ -16,8 +16,8 @@ from farandole.train.distributed import World, gather_integers
 from farandole.train.step import TrainStep
 
 _NOBODY = (
-    "no rank finds it in its own rows, computed alone: it came with the sum over ranks, or with the statistics of the "
-    "batch in batch norm"
+    "no rank finds it in its own rows, computed alone: it came with the sum over ranks (of float16, if "
+    "train.gradient_compression says so), or with the statistics of the batch in batch norm"
 )
 
 

@@ -1,4 +1,4 @@
-"""When Horovod's background thread looks for sums: while there is one, instead of a thousand times a second.
+"""When Horovod's background thread looks for sums: while there is one, and hardly ever otherwise.
 
 In every cycle of Horovod 0.28.1 all ranks tell each other which tensors are ready, whether there are any or not. Long
 cycles would make every sum wait for the end of one; cycles of a millisecond cost ranks that train on processors a tenth
@@ -17,8 +17,10 @@ from typing import Any
 
 from farandole.train.libc_calls import redirect
 
-CYCLE_MILLISECONDS = 0.2
-"""HOROVOD_CYCLE_TIME while a sum is on its way."""
+CYCLE_SECONDS = 0.05
+"""HOROVOD_CYCLE_TIME. Longer than any cycle without sums: after a longer one Horovod does not pause at all."""
+SUM_CYCLE_SECONDS = 0.0002
+"""From the start of one cycle to that of the next while a sum is on its way."""
 MAX_PAUSE_SECONDS = 0.02
 
 
@@ -36,7 +38,8 @@ class Cycles:
         self._lock = threading.Lock()
         self._num_sums = 0
         self._has_sums = threading.Event()
-        self._pauses = False
+        self.are_paused = False
+        """Whether `pause` was called."""
 
     def pause(self, library: ctypes.CDLL) -> int:
         """From now on the thread pauses while there are no sums; returns how many pointers were redirected.
@@ -44,19 +47,19 @@ class Cycles:
         Raises:
             RankError: as libc_calls.redirect.
         """
-        self._pauses = True
+        self.are_paused = True
         return redirect(library, "nanosleep", _Nanosleep(self._nanosleep))
 
     def begin(self) -> None:
         """A sum begins in this process; its tensors are ready or about to be."""
-        if self._pauses:
+        if self.are_paused:
             with self._lock:
                 self._num_sums += 1
                 self._has_sums.set()
 
     def end(self) -> None:
         """The sum is there."""
-        if self._pauses:
+        if self.are_paused:
             with self._lock:
                 self._num_sums -= 1
                 if not self._num_sums:
@@ -73,7 +76,8 @@ class Cycles:
 
     def _nanosleep(self, wanted: Any, _remaining: int | None) -> int:
         if self._has_sums.is_set():
-            time.sleep(wanted.contents.seconds + wanted.contents.nanoseconds * 1e-9)
+            left = wanted.contents.seconds + wanted.contents.nanoseconds * 1e-9  # of a cycle of CYCLE_SECONDS
+            time.sleep(max(0.0, left - CYCLE_SECONDS + SUM_CYCLE_SECONDS))
         else:
             self._has_sums.wait(MAX_PAUSE_SECONDS)
         return 0

@@ -6,14 +6,14 @@ No pickle crosses a socket: the rendezvous server holds addresses, the ops move 
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from farandole.errors import DataError, RankError
-from farandole.train.cycles import CYCLE_MILLISECONDS, Cycles
+from farandole.train.cycles import CYCLE_SECONDS, Cycles
 from farandole.train.host_name import answer_gethostname
 
 START_SECONDS = 300
@@ -133,9 +133,9 @@ def join_world(
     import tensorflow as tf
     from horovod.tensorflow.mpi_ops import _basics
 
-    # How long tensors wait for company. All gradients travel as one group, so there is none to wait for.
+    # Milliseconds that tensors wait for company. All gradients travel as one group, so there is none to wait for.
     on_gpu = bool(tf.config.list_physical_devices("GPU"))  # whose sums are begun before they are computed
-    os.environ["HOROVOD_CYCLE_TIME"] = "1" if on_gpu else str(CYCLE_MILLISECONDS)
+    os.environ["HOROVOD_CYCLE_TIME"] = "1" if on_gpu else str(1e3 * CYCLE_SECONDS)
 
     if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
         raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
@@ -156,12 +156,14 @@ def _starting_batch_threads() -> Iterator[None]:
     gloo's event loop spins while another thread holds the lock of a connection. If it wakes up on the processor of that
     very thread, and takes it, both stand still until the scheduler's next tick: 4 ms for a sum that takes one.
     """
-    before = os.sched_getscheduler(0)
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # what a thread starts with is that of its creator
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    with suppress(OSError):  # a sandbox may refuse it: then sums are slower
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # a thread starts with its creator's policy
     try:
         yield
     finally:
-        os.sched_setscheduler(0, before, os.sched_param(0))
+        if os.sched_getscheduler(0) != before[0]:
+            os.sched_setscheduler(0, *before)
 
 
 def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
@@ -176,6 +178,8 @@ def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
     def summed() -> list[Any]:
         return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
 
+    if not _cycles.are_paused:
+        return summed()
     if not tf.inside_function():
         with _cycles.summing():
             return summed()

@@ -30,13 +30,14 @@ HEARTBEAT_SECONDS = 1.0
 
 def main() -> NoReturn:
     faulthandler.register(signal.SIGUSR1)
+    stdout = _take_stdout()
     # It takes longer than anything else here, so it begins before there is a spec.
     importing = ThreadPoolExecutor(1, "import").submit(_import_tensorflow)
     spec = json.loads(sys.stdin.readline())
     if os.getppid() != spec["parent"]:  # it ended before this process could ask the kernel to end with it
         os._exit(1)
     progress = Progress()
-    beat = Heartbeat(_take_stdout(), progress)
+    beat = Heartbeat(stdout, progress)
     try:
         config = parse_config(spec["config"])
         world = _meet(spec, beat, importing)

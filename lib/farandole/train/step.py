@@ -111,7 +111,8 @@ class TrainStep:
             self._num_sums.assign_add(1)
         totals = tf.stack([loss_sum, correct])
         if self._train.gradient_compression == "float16":
-            # As sums over rows, which float16 holds without under- or overflow; their means would lose small ones.
+            # As sums over rows: means of large batches would fall below what float16 holds. What goes above it (65,504)
+            # is infinite, and ends the run.
             halves = sum_tensors([tf.cast(gradient * batch_rows, tf.float16) for gradient in gradients])
             gradients = [tf.cast(half, tf.float32) / batch_rows for half in halves]
             (totals,) = sum_tensors([totals])
