@@ -18,19 +18,22 @@ SAMPLE_SECONDS, BATCH_SIZE = 0.05, 64
 
 
 def measure(job: Job) -> dict[str, float]:
-    """CPU seconds, wall seconds and peak memory (PSS, so that shared pages count once) of a job, with all children."""
-    stop = threading.Event()
-    peaks: list[int] = []
-    seconds: list[float] = []  # that looking at the memory took
-    sampler = threading.Thread(target=_sample, args=(stop, peaks, seconds), daemon=True)
-    sampler.start()
+    """CPU seconds and wall seconds of a job, with all children; then, of another run, its peak memory.
+
+    Memory is counted as PSS, so that shared pages count once. The kernel does so page by page, and whoever wants memory
+    meanwhile waits: with a look every 50 ms a run of gigabytes takes half as long again.
+    """
     cpu, wall = _tree_cpu_seconds(), time.perf_counter()
     job()
-    wall = time.perf_counter() - wall
+    figures = {"cpu_seconds": _tree_cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall}
+    stop = threading.Event()
+    peaks: list[int] = []
+    sampler = threading.Thread(target=_sample, args=(stop, peaks), daemon=True)
+    sampler.start()
+    job()
     stop.set()
     sampler.join()
-    figures = {"cpu_seconds": _tree_cpu_seconds() - cpu, "wall_seconds": wall}
-    return {**figures, "cpu_seconds": figures["cpu_seconds"] - seconds[0], "peak_bytes": max(peaks)}
+    return {**figures, "peak_bytes": max(peaks)}
 
 
 def _tree() -> list[psutil.Process]:
@@ -47,15 +50,11 @@ def _tree_cpu_seconds() -> float:
     return total
 
 
-def _sample(stop: threading.Event, peaks: list[int], seconds: list[float]) -> None:
-    pause = SAMPLE_SECONDS
-    while not stop.wait(pause):
-        started = time.perf_counter()
+def _sample(stop: threading.Event, peaks: list[int]) -> None:
+    while True:
         peaks.append(sum(_pss_bytes(process) for process in _tree()))
-        # The kernel counts page by page, and whoever wants memory meanwhile waits for it: no more than 2 % of the time.
-        pause = max(SAMPLE_SECONDS, 50 * (time.perf_counter() - started))
-    peaks.append(sum(_pss_bytes(process) for process in _tree()))
-    seconds.append(time.thread_time())
+        if stop.wait(SAMPLE_SECONDS):
+            return
 
 
 def _pss_bytes(process: psutil.Process) -> int:
