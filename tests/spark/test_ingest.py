@@ -170,6 +170,14 @@ def test_the_fingerprint_follows_ids_sizes_splits_classes_and_reasons(tmp_path: 
         assert ingest.listing_fingerprint(other) != ingest.listing_fingerprint(table)
 
 
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    bundled, read = load_digits(), ingest._read_digits()
+    assert np.array_equal(read[:, :-1], bundled.data)
+    assert np.array_equal(read[:, -1], bundled.target)
+
+
 def test_digits_are_listed_and_loaded() -> None:
     config = Config()
     table = ingest.list_records(config)
