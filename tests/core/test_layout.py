@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from farandole.core.layout import (
     TARGET_FILE_BYTES,
     deal_classes,
+    files_by_hash,
     num_files_for_bytes,
     num_files_like,
     runs_within,
@@ -67,3 +68,15 @@ def test_runs_cover_everything_in_order_within_the_limit(sizes, limit):
 
 def test_a_run_may_fill_the_limit_exactly():
     assert runs_within([2, 2, 2, 9, 1], 4) == [(0, 2), (2, 3), (3, 4), (4, 5)]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50), st.sampled_from([1, 2, 3, 1000, 2**32 - 1]))
+def test_files_are_ranges_of_hashes(hashes, num_files):
+    files = files_by_hash(np.sort(np.array([0, *hashes, 2**64 - 1], np.uint64)), num_files)
+    assert (files[0], files[-1]) == (0, num_files - 1)
+    assert (np.diff(files) >= 0).all()
+
+
+def test_ranges_of_hashes_are_equal():
+    hashes = (np.arange(3000, dtype=np.uint64) * np.uint64(2**64 // 3000)) + np.uint64(2**50)
+    assert np.bincount(files_by_hash(hashes, 3)).tolist() == [1000, 1000, 1000]

@@ -14,7 +14,7 @@ import pytest
 from farandole.core import raw_pages
 from farandole.core.fingerprint import file_sha256
 from farandole.core.manifest import FileEntry
-from farandole.core.raw_pages import Pages, RawPages
+from farandole.core.raw_pages import Pages, RawPages, find_images
 from farandole.errors import DataError
 
 ROW_BYTES, ROW_GROUPS = 48, (1000, 1, 700)
@@ -71,6 +71,17 @@ def test_any_rows_are_those_that_were_written(tmp_path, monkeypatch, buffer_byte
 def test_what_is_stored_otherwise_is_left_to_arrow(tmp_path, options):
     write(tmp_path / "x.parquet", **options)
     assert find(tmp_path / "x.parquet", 0) is None
+
+
+def test_where_each_image_of_a_file_begins(tmp_path):
+    path = tmp_path / "x.parquet"
+    images, footer = write(path), pq.read_metadata(path)
+    with path.open("rb") as source:
+        starts = find_images("x", source, footer, ROW_BYTES)
+        assert starts is not None
+        assert find_images("x", source, footer, ROW_BYTES + 1) is None
+    stored = np.frombuffer(path.read_bytes(), np.uint8)
+    assert np.array_equal(stored[starts[:, None] + np.arange(ROW_BYTES)], images)
 
 
 def test_images_of_another_size_are_left_to_arrow(tmp_path):

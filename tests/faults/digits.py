@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farandole.config import Config, parse_config
-from farandole.spark import clean_parts, move
+from farandole.spark import clean_files, move
 
 
 def digits_config(work: Path, **changed: Any) -> Config:
@@ -30,9 +30,9 @@ def bytes_of(*directories: Path) -> dict[str, str]:
     }
 
 
-def write_part_and_die(*arguments: Any) -> None:
-    """In place of clean_parts.write_part."""
-    clean_parts.write_part(*arguments)
+def write_files_and_die(*arguments: Any) -> None:
+    """In place of clean_files.write_files."""
+    clean_files.write_files(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -42,8 +42,8 @@ def write_and_die(*arguments: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def write_part_and_stay(*arguments: Any) -> None:
-    """In place of clean_parts.write_part: tells so through the named pipe in $PIPE, and never returns."""
-    clean_parts.write_part(*arguments)
+def write_files_and_stay(*arguments: Any) -> None:
+    """In place of clean_files.write_files: tells so through the named pipe in $PIPE, and never returns."""
+    clean_files.write_files(*arguments)
     Path(os.environ["PIPE"]).write_text("written")
     signal.pause()

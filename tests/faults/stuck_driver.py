@@ -6,8 +6,8 @@ from pathlib import Path
 from farandole.spark import clean
 from farandole.spark.session import start_session
 from farandole.spark.stages import ensure_clean
-from faults.digits import digits_config, write_part_and_stay
+from faults.digits import digits_config, write_files_and_stay
 
-clean.write_part = write_part_and_stay  # type: ignore[assignment]
+clean.write_files = write_files_and_stay  # type: ignore[assignment]
 LOCAL_CONF = Path(__file__).parents[2] / "conf" / "spark" / "local.conf"
 ensure_clean(lambda: start_session("stuck", LOCAL_CONF), digits_config(Path(sys.argv[1])), asked=True)

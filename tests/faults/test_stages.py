@@ -43,7 +43,7 @@ def test_a_killed_worker_ends_the_stage_and_the_next_run_is_whole(
     old = bytes_of(tmp_path)
     config = digits_config(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(clean, "write_part", digits.write_part_and_die)
+        patch.setattr(clean, "write_files", digits.write_files_and_die)
         with pytest.raises(FarandoleError, match=r"^preprocess: write: a Python worker died: it was killed"):
             ensure_clean(lambda: spark, config)
     assert bytes_of(tmp_path) == old

@@ -17,10 +17,12 @@ from pyspark.sql import SparkSession
 from farandole.config import Config, Data, Image, Paths, Split
 from farandole.core import image
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import Manifest, read_manifest
+from farandole.core.manifest import FileEntry, Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
-from farandole.spark import clean, decode_parts, ingest, records
+from farandole.spark import clean, decode_parts, ingest, place_parts, records
+from farandole.spark.clean_files import CleanFile
+from farandole.spark.place_parts import SplitCounts
 
 SIDE = 8
 
@@ -184,12 +186,20 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(records, "RECORDS_PER_PART", 10)
     manifest = run(spark, messy)
-    for split, entry in manifest.splits.items():  # parts decide on files, never on rows
+    assert (manifest.splits, manifest.stats) == (cleaned[1].splits, cleaned[1].stats)  # parts decide on nothing
+    monkeypatch.setattr(records, "RECORDS_PER_FILE", 10)
+    manifest = run(spark, messy)
+    for split, entry in manifest.splits.items():
         whole = cleaned[1].splits[split]
         assert (entry.id_checksum, entry.class_counts) == (whole.id_checksum, whole.class_counts)
-    assert manifest.stats == cleaned[1].stats
     assert sum(len(split.files) for split in manifest.splits.values()) > 8
     first = hashes_of(messy.work / "clean")
+    monkeypatch.setattr(place_parts, "MAX_GROUPS", 3)  # each of three parts
+    run(spark, messy)
+    assert {name: first[name] for name in first if name.startswith("data/")} == {
+        name: digest for name, digest in hashes_of(messy.work / "clean").items() if name.startswith("data/")
+    }
+    monkeypatch.setattr(place_parts, "MAX_GROUPS", 256)
     # Another directory, whose name is a pattern to Spark, and another number of shuffle partitions.
     other = messy.model_copy(update={"paths": Paths(work=str(tmp_path / "a [b] {c,d} *é? x=1"))})
     before = spark.conf.get("spark.sql.shuffle.partitions")
@@ -321,3 +331,18 @@ def test_an_empty_train_split_and_untrained_classes_are_refused() -> None:
         clean.check_splits(manifest_with([1, 1, 0], [0, 0, 2], [0, 0, 3]))
     with pytest.raises(DataError, match=r"only one class has usable images: 'dog' with 7, out of 7 records; training"):
         clean.check_splits(manifest_with([0, 5, 0], [0, 2, 0], [0, 0, 0]))
+
+
+@pytest.mark.parametrize(("num_rows", "checksum"), [(2, 5), (3, 6)])
+def test_rows_that_do_not_arrive_are_noticed(num_rows: int, checksum: int) -> None:
+    sent = [SplitCounts(np.array([1, 1]), 2**64 - 1, [], []), SplitCounts(np.array([1, 0]), 6, [], [])]
+
+    def arrived(num_rows: int, checksum: int) -> list[dict[str, CleanFile]]:
+        entry = FileEntry(path="data/x.parquet", num_rows=num_rows, num_bytes=1, sha256="0" * 64, row_groups=[num_rows])
+        return [{}, {"train": CleanFile(entry, checksum)}]
+
+    entry = clean._split_entry("train", sent, arrived(3, 5), ["a", "b"])
+    assert (entry.num_rows, entry.class_counts, entry.id_checksum) == (3, {"a": 2, "b": 1}, f"{5:016x}")
+    match = f"clean split train has {num_rows} rows of id_checksum {checksum:016x}, sent to it were 3 of {5:016x}: rows"
+    with pytest.raises(DataError, match=match):
+        clean._split_entry("train", sent, arrived(num_rows, checksum), ["a", "b"])

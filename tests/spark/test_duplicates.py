@@ -55,7 +55,7 @@ def test_tasks_share_the_digests_out(
         (tmp_path / "parts").mkdir(exist_ok=True)
         pq.write_table(parts[-1], tmp_path / f"parts/part-{part:05d}.parquet")
     monkeypatch.setattr(duplicates, "ROWS_PER_TASK", -(-23 // num_tasks))
-    source = Source(class_names=[], given=frozenset(), num_parts=2, input_rows=23, side_columns={})
+    source = Source(class_names=[], given=frozenset(), num_parts=2, input_rows=23, num_files=1, side_columns={})
     duplicates.drop_duplicates(spark, source, tmp_path)
     assert len(list((tmp_path / "dropped").iterdir())) == num_tasks
     assert duplicates.read_dropped(tmp_path, 0).num_rows == 0

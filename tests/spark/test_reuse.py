@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,32 @@ def hash_of(path: Path) -> str:
 
 
 def stage(
-    spark: SparkSession, config: Config, staging: Path, settings: str = "c", version: str = clean.created_by()
+    spark: SparkSession,
+    config: Config,
+    staging: Path,
+    settings: str = "c",
+    version: str = clean.created_by(),
+    then: Callable[[], None] = lambda: None,
 ) -> tuple[int, dict[str, str]]:
-    """How many pictures a run would take over, and its staged parts, which all that it writes follows from."""
+    """How many pictures a run would take over, and its staged parts, which all that it writes follows from. `then` is
+    what happens between its look at the old data set and the tasks."""
     staging.mkdir()
     source = records.prepare(spark, config, records.list_source(config), staging)
     old = reuse.plan_reuse(config, staging, config_fingerprint=settings * 64, version=version)
+    then()
     num_reused = sum(decode_parts.stage_part(config, source, old, staging, part) for part in range(source.num_parts))
-    paths = [path for folder in ("parts", "rejected") for path in (staging / folder).iterdir()]
+    paths = [path for folder in ("parts", "images", "rejected") for path in (staging / folder).iterdir()]
     return num_reused, {f"{path.parent.name}/{path.name}": hash_of(path) for path in paths}
+
+
+def flip_pixels(paths: list[Path]) -> None:
+    """A bit of every picture that a file of clean/ holds."""
+    for path in paths:
+        images = pq.ParquetFile(path).read(columns=["image"])["image"].to_pylist()
+        stored = path.read_bytes()
+        for image in images:
+            stored = stored.replace(image, bytes([image[0] ^ 1]) + image[1:])
+        path.write_bytes(stored)
 
 
 def bmp(path: Path, seed: int) -> None:
@@ -95,6 +113,8 @@ def test_a_folder_that_grows_shrinks_and_changes(
     num_reused, staged = stage(spark, config, tmp_path / "damaged")
     assert num_reused == 37 - num_rows
     assert stage(spark, config, tmp_path / "other", settings="d") == (0, staged)
+    whole_files = [path for path in (config.work / "clean/data").rglob("part-*.parquet") if path != damaged]
+    assert stage(spark, config, tmp_path / "changing", then=lambda: flip_pixels(whole_files)) == (0, staged)
     assert stage(spark, config, tmp_path / "older", version="farandole 0") == (0, staged)
     monkeypatch.setattr(reuse, "MAX_ROWS", 37)
     assert stage(spark, config, tmp_path / "huge") == (0, staged)

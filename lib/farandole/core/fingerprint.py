@@ -26,6 +26,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def pixel_digest(pixels: np.ndarray) -> bytes:
+    """16 bytes of BLAKE2b over the shape and the pixels of an image, uint8 [height, width, channels]; equal images have
+    equal ones, whatever file they come from."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def content_hash(digest: bytes) -> int:
+    """What is stored of a pixel digest: its first 8 bytes, as a signed number."""
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
 def mix64(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finalizer, elementwise: a bijection of uint64 that scatters near values (Steele et al. 2014)."""
     z = values.astype(np.uint64, copy=True)

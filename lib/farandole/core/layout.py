@@ -22,6 +22,16 @@ def num_files_like(num_rows: int, train_rows: int, train_files: int) -> int:
     return min(max(wanted, 1), num_rows)
 
 
+def files_by_hash(hashes: np.ndarray, num_files: int) -> np.ndarray:
+    """The file of each row, int64 [n]: the range of hashes, of num_files equal ones, in which its own lies.
+
+    Args:
+        hashes: uint64 [n], evenly spread.
+        num_files: below 2**32.
+    """
+    return ((hashes >> np.uint64(32)) * np.uint64(num_files) >> np.uint64(32)).astype(np.int64)
+
+
 def deal_classes(class_counts: Sequence[int] | np.ndarray, num_files: int) -> np.ndarray:
     """Rows of each class in each file, int64 [num_classes, num_files].
 

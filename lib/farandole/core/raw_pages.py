@@ -66,28 +66,9 @@ class RawPages:
         name = f"{root / entry.path}, row group {row_group}"
         if row_group not in known:
             with _said_of(name):
-                known[row_group] = self._find(name, source, footer, row_group)
+                known[row_group] = find_places(name, source, footer, row_group, self._buffer.shape[1] - _LENGTH_BYTES)
         places = known[row_group]
         return None if places is None else Pages(name, source, places)
-
-    def _find(self, name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int) -> np.ndarray | None:
-        group, stride = footer.row_group(row_group), self._buffer.shape[1]
-        index = [group.column(i).path_in_schema for i in range(group.num_columns)].index("image")
-        chunk, levels = group.column(index), footer.schema.column(index)
-        optional = levels.max_definition_level or levels.max_repetition_level
-        if optional or chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
-            return None
-        found, row, at = [], 0, chunk.data_page_offset
-        while row < group.num_rows:
-            fields, header_bytes = read_header(f"{name}, column 'image'", source, at)
-            values = fields.get(_DATA_PAGE_HEADER)
-            num_rows = values.get(_NUM_VALUES, 0) if values else 0
-            is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
-            if not is_plain or num_rows < 1 or fields.get(_COMPRESSED_SIZE) != num_rows * stride:
-                return None
-            found.append((row, at + header_bytes))
-            row, at = row + num_rows, at + header_bytes + num_rows * stride
-        return np.array([*found, (row, 0)], np.int64) if row == group.num_rows else None
 
     def copy(self, pages: Pages, first: int, out: np.ndarray) -> None:
         """Copies images from number `first` of a row group on.
@@ -113,6 +94,53 @@ class RawPages:
                 raise DataError(f"{pages.name} has changed since it was opened; run again when nobody changes it")
             rows[at : at + len(taken)] = taken[:, _LENGTH_BYTES:]
             at += len(taken)
+
+
+def find_places(
+    name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int, row_bytes: int
+) -> np.ndarray | None:
+    """The pages of a row group as `Pages.places`; None if its images are not in plain pages, or not of one size.
+
+    Args:
+        name: of the file and the row group, for messages.
+        source: the open file.
+        footer: of the file.
+        row_group: its number.
+        row_bytes: of an image.
+
+    Raises:
+        DataError: a page's header cannot be read.
+    """
+    group, stride = footer.row_group(row_group), _LENGTH_BYTES + row_bytes
+    index = [group.column(i).path_in_schema for i in range(group.num_columns)].index("image")
+    chunk, levels = group.column(index), footer.schema.column(index)
+    optional = levels.max_definition_level or levels.max_repetition_level
+    if optional or chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
+        return None
+    found, row, at = [], 0, chunk.data_page_offset
+    while row < group.num_rows:
+        fields, header_bytes = read_header(f"{name}, column 'image'", source, at)
+        values = fields.get(_DATA_PAGE_HEADER)
+        num_rows = values.get(_NUM_VALUES, 0) if values else 0
+        is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
+        if not is_plain or num_rows < 1 or fields.get(_COMPRESSED_SIZE) != num_rows * stride:
+            return None
+        found.append((row, at + header_bytes))
+        row, at = row + num_rows, at + header_bytes + num_rows * stride
+    return np.array([*found, (row, 0)], np.int64) if row == group.num_rows else None
+
+
+def find_images(name: str, source: BinaryIO, footer: pq.FileMetaData, row_bytes: int) -> np.ndarray | None:
+    """The byte of the file at which each image starts, int64 [rows of the file]; else as `find_places`."""
+    stride, starts = _LENGTH_BYTES + row_bytes, [np.zeros(0, np.int64)]
+    for row_group in range(footer.num_row_groups):
+        places = find_places(f"{name}, row group {row_group}", source, footer, row_group, row_bytes)
+        if places is None:
+            return None
+        num_rows = np.diff(places[:, 0])
+        rows_before = np.arange(num_rows.sum()) - np.repeat(places[:-1, 0], num_rows)
+        starts.append(np.repeat(places[:-1, 1], num_rows) + rows_before * stride + _LENGTH_BYTES)
+    return np.concatenate(starts)
 
 
 @contextmanager

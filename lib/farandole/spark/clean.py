@@ -1,12 +1,13 @@
 """The preprocess stage: raw records in, a clean data set out, every record kept, quarantined or deduplicated.
 
-1. The listing becomes a Parquet file. Its row group N is part N from here to the end, so the bytes that are written do
-   not depend on how many executors there are.
-2. Task N decodes part N into staging/part-N, and notes what it rejects in staging/rejected-N.
+1. The listing becomes a Parquet file. Its row group N is part N, so nothing depends on how many executors there are.
+2. Task N decodes part N into staging/, and notes what it rejects in staging/rejected.
 3. Equal pictures are found by their digests, over a few columns without the images.
 4. Spark fits what fills missing values of kept columns on the train split, and interpolates.
-5. Task N writes what is kept of part N into its splits, and what is not into quarantine and deduplicated.
-6. The manifest, last.
+5. Tasks decide where the rows of a part go: to a file of a split by the hash of their id, to quarantine, or to
+   deduplicated.
+6. Task N writes file N of each split. So clean/data does not depend on how the input was cut into files, either.
+7. The manifest, last.
 """
 
 import math
@@ -27,13 +28,15 @@ from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, Split
 from farandole.core.schema import SPLITS
 from farandole.errors import DataError
 from farandole.log import say
-from farandole.spark.clean_parts import PartCounts, SplitCounts, write_part
+from farandole.spark.clean_files import CleanFile, write_files
 from farandole.spark.decode_parts import stage_part
 from farandole.spark.duplicates import drop_duplicates
 from farandole.spark.fill_columns import interpolate
 from farandole.spark.fit_fills import fit_fills
+from farandole.spark.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
 from farandole.spark.records import LISTING_NAME, Source, prepare
 from farandole.spark.reuse import plan_reuse
+from farandole.spark.staged_images import StagedImages
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
@@ -45,7 +48,8 @@ def preprocess(
 ) -> Manifest:
     """Writes config.work/clean from a listing of `records.list_source`, in one step, and returns its manifest.
 
-    The same listing and files give the same bytes, for any number of executors. Of pictures that are equal after
+    The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
+    as long as their ids are the same. Of pictures that are equal after
     resizing one is kept: of the test split before val before the rest, then the smallest image_id. Equal pictures
     under different labels are all rejected.
 
@@ -81,14 +85,23 @@ def preprocess(
         drop_duplicates(spark, source, staging)
         fills = fit_fills(spark, config, source, staging)
         _interpolate_columns(spark, config, source, staging)
+        groups = groups_of_parts(source)
         counts = run_tasks(
             spark,
-            "preprocess: write",
-            source.num_parts,
-            lambda part: write_part(config, source, fills, directory, part),
+            "preprocess: place rows",
+            len(groups),
+            lambda group: place_parts(config, source, fills, directory, group, groups[group]),
             num_tasks=num_tasks,
         )
-        manifest = _manifest(config, source, fills, counts, config_fingerprint, parent_fingerprint)
+        images = StagedImages(staging)
+        files = run_tasks(
+            spark,
+            "preprocess: write",
+            source.num_files,
+            lambda number: write_files(config, source, images, directory, len(groups), number),
+            num_tasks=_num_tasks(spark, source.num_files),
+        )
+        manifest = _manifest(config, source, fills, counts, files, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
@@ -165,6 +178,7 @@ def _manifest(
     source: Source,
     fills: dict[str, Fill],
     parts: list[PartCounts],
+    files: list[dict[str, CleanFile]],
     config_fingerprint: str,
     parent_fingerprint: str,
 ) -> Manifest:
@@ -177,7 +191,7 @@ def _manifest(
         parent_fingerprint=parent_fingerprint,
         image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
         class_names=source.class_names,
-        splits={split: _split_entry(_of_split(parts, split), source.class_names) for split in SPLITS},
+        splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},
         stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
         quarantine=dict(sorted(quarantine.items())),
         input_rows=source.input_rows,
@@ -191,19 +205,30 @@ def _of_split(parts: list[PartCounts], split: str) -> list[SplitCounts]:
     return [part.splits[split] for part in parts if split in part.splits]
 
 
-def _split_entry(counts: list[SplitCounts], class_names: list[str]) -> SplitEntry:
-    class_counts = [sum(numbers) for numbers in zip(*(part.class_counts for part in counts), strict=True)]
+def _split_entry(
+    split: str, counts: list[SplitCounts], numbered: list[dict[str, CleanFile]], class_names: list[str]
+) -> SplitEntry:
+    """Every row that was sent to a file has arrived, as the checksums show."""
+    class_counts = np.sum([np.zeros(len(class_names), np.int64), *(part.class_counts for part in counts)], axis=0)
+    files = [of_split[split] for of_split in numbered if split in of_split]
+    sent, arrived = (sum(part.id_checksum for part in parts) % 2**64 for parts in (counts, files))
+    num_rows = sum(file.entry.num_rows for file in files)
+    if (num_rows, arrived) != (class_counts.sum(), sent):
+        raise DataError(
+            f"clean split {split} has {num_rows} rows of id_checksum {arrived:016x}, sent to it were "
+            f"{class_counts.sum()} of {sent:016x}: rows were lost between tasks; run preprocess again"
+        )
     return SplitEntry(
-        num_rows=sum(part.file.num_rows for part in counts),
-        class_counts=dict(zip(class_names, class_counts or [0] * len(class_names), strict=True)),
-        id_checksum=f"{sum(part.id_checksum for part in counts) % 2**64:016x}",
-        files=[part.file for part in counts],
+        num_rows=num_rows,
+        class_counts=dict(zip(class_names, class_counts.tolist(), strict=True)),
+        id_checksum=f"{sent:016x}",
+        files=[file.entry for file in files],
     )
 
 
 def _stats(train: list[SplitCounts], pixels_per_image: int, num_channels: int) -> Stats:
     """Mean and standard deviation from exact sums, in integers up to one last division: n * sum(x*x) - sum(x)**2."""
-    n = sum(part.file.num_rows for part in train) * pixels_per_image
+    n = sum(int(part.class_counts.sum()) for part in train) * pixels_per_image
     if n == 0:  # refused by check_splits, which has the numbers
         return Stats(mean=[0.0] * num_channels, std=[0.0] * num_channels)
     sums = [sum(part.sums[channel] for part in train) for channel in range(num_channels)]

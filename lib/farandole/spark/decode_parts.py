@@ -1,10 +1,9 @@
-"""The first half of a task of preprocess: part N of the listing -> staging/parts/part-N, staging/rejected/part-N.
+"""The first tasks of preprocess: part N of the listing -> staging/parts, staging/images and staging/rejected.
 
 A part is a row group of the listing. Everything that is written here is a function of the part's number and the
 files, so that a task can run again, or twice at once. Arrow and Pillow only, no Spark.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ import pyarrow as pa
 
 from farandole.config import Config
 from farandole.core import image
+from farandole.core.fingerprint import pixel_digest
 from farandole.core.parquet import write_file
 from farandole.core.quality import RejectedError
 from farandole.core.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.split import UNSPLIT
 from farandole.spark.records import Source, read_batches
 from farandole.spark.reuse import OldPictures, Shelf
+from farandole.spark.staged_images import SCHEMA, StagedImages
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 
 MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
@@ -34,13 +35,12 @@ STAGED = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("split", pa.int32(), nullable=False),  # index into SPLITS, or UNSPLIT
         pa.field("label", pa.int32(), nullable=False),
-        pa.field("digest", pa.binary(), nullable=False),  # 16 bytes of BLAKE2b over shape and pixels
-        pa.field("image", pa.binary(), nullable=False),  # encoded
+        pa.field("digest", pa.binary(), nullable=False),  # of shape and pixels
         pa.field("sums", pa.list_(pa.int64()), nullable=False),  # of the pixels, one per channel
         pa.field("squares", pa.list_(pa.int64()), nullable=False),  # of their squares
     ]
 )
-"""Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts."""
+"""Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts. Images are in staging/images."""
 
 
 def rows_per_row_group(config: Config) -> int:
@@ -50,13 +50,14 @@ def rows_per_row_group(config: Config) -> int:
 
 
 def stage_part(config: Config, source: Source, old: OldPictures, staging: Path, part: int) -> int:
-    """Decodes the records of row group `part` of staging/listing.parquet into staging/parts and, with reasons,
-    staging/rejected. Returns how many pictures were taken over from the old data set instead."""
+    """Decodes the records of row group `part` of staging/listing.parquet into staging/parts, staging/images and, with
+    reasons, staging/rejected. Returns how many pictures were taken over from the old data set instead."""
     rejected: list[dict[str, str]] = []
-    # Both files are written even when they are empty: a retried task then leaves nothing of its first try.
-    shelf = Shelf(old, staging, part)
-    tables = _decoded(config, source, staging, part, shelf, rejected)
-    write_file(staging, f"parts/part-{part:05d}.parquet", staged_schema(config, source), tables)
+    # All files are written even when they are empty: a retried task then leaves nothing of its first try.
+    shelf = Shelf(old, config.image, staging, part)
+    with StagedImages(staging).writer(part) as images:
+        tables = _decoded(config, source, staging, part, shelf, images, rejected)
+        write_file(staging, f"parts/part-{part:05d}.parquet", staged_schema(config, source), tables)
     write_file(
         staging, f"rejected/part-{part:05d}.parquet", QUARANTINE, [pa.Table.from_pylist(rejected, schema=QUARANTINE)]
     )
@@ -73,21 +74,30 @@ def staged_schema(config: Config, source: Source) -> pa.Schema:
 
 
 def _decoded(
-    config: Config, source: Source, staging: Path, part: int, shelf: Shelf, rejected: list[dict[str, str]]
+    config: Config,
+    source: Source,
+    staging: Path,
+    part: int,
+    shelf: Shelf,
+    images: pa.RecordBatchFileWriter,
+    rejected: list[dict[str, str]],
 ) -> Iterator[pa.Table]:
-    """Staged rows, a row group at a time; what cannot be decoded is appended to `rejected`."""
+    """Staged rows, a row group at a time. Their images are written; what cannot be decoded goes to `rejected`."""
     labels = {name: label for label, name in enumerate(source.class_names)}
     first = 0
     for batch in read_batches(config, staging, part, rows_per_row_group(config)):
         kept, pictures = [], []
+        old = shelf.find(first, [record["image_id"] for record in batch.records])
         for index, record in enumerate(batch.records):
             try:
-                pictures.append(_pixels(config, record, batch.load, index, shelf, first + index))
+                pictures.append(_pixels(config, record, batch.load, index, old[index]))
                 kept.append(index)
             except RejectedError as error:
                 rejected.append(_rejection(record, error))
         first += len(batch.records)
         if kept:
+            encoded = pa.array([image.encode(pixels, config.image) for pixels in pictures], pa.binary())
+            images.write_batch(pa.record_batch([encoded], schema=SCHEMA))
             staged = _staged_table(config, [batch.records[index] for index in kept], labels, pictures, part)
             side = batch.side.take(pa.array(kept))
             for name in side.schema.names:
@@ -100,15 +110,13 @@ def _pixels(
     record: dict[str, Any],
     load: Callable[[int], bytes | np.ndarray],
     index: int,
-    shelf: Shelf,
-    position: int,
+    old: np.ndarray | None,
 ) -> np.ndarray:
-    """Of the record at `index` of its batch, `position` of its part."""
+    """Of the record at `index` of its batch, unless they are known from the old data set."""
     if record["reason"] is not None:
         raise RejectedError(record["reason"], record["detail"])
-    found = shelf.find(position, record["image_id"])
-    if found is not None:
-        return found.reshape(config.image.height, config.image.width, config.image.channels)
+    if old is not None:
+        return old
     loaded = load(index)
     return image.decode(loaded, config.image) if isinstance(loaded, bytes) else image.from_array(loaded, config.image)
 
@@ -129,15 +137,8 @@ def _staged_table(
         "source": [record["source"] for record in records],
         "split": [UNSPLIT if record["split"] is None else SPLITS.index(record["split"]) for record in records],
         "label": [labels[record["class_name"]] for record in records],
-        "digest": [_digest(pixels) for pixels in pictures],
-        "image": [image.encode(pixels, config.image) for pixels in pictures],
+        "digest": [pixel_digest(pixels) for pixels in pictures],
         "sums": list(planes.sum(axis=2, dtype=np.int64)),
         "squares": list(np.square(planes, dtype=np.uint16).sum(axis=2, dtype=np.int64)),  # 255**2 fits 16 bits
     }
     return pa.table(columns, schema=STAGED)
-
-
-def _digest(pixels: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()

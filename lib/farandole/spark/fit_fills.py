@@ -26,7 +26,7 @@ from farandole.core.missing import (
 from farandole.core.order_statistics import Combine, Measure, keys_at_ranks
 from farandole.core.schema import SIDE_TYPES, SPLITS
 from farandole.errors import DataError
-from farandole.spark.clean_parts import place_rows
+from farandole.spark.place_parts import place_rows
 from farandole.spark.records import Source
 from farandole.spark.table_rows import SIDE
 from farandole.spark.tasks import run_tasks

@@ -31,7 +31,9 @@ from farandole.spark.tasks import run_tasks
 LISTING_NAME = "listing.parquet"
 """In staging/ and then in clean/: the listing that a data set was made of. Its row group N is part N."""
 RECORDS_PER_PART = 2048
-"""Listed files of one task. Fixed: the output's file boundaries follow from it."""
+"""Listed files of one task."""
+RECORDS_PER_FILE = 2048
+"""Of clean/, before anything is rejected, of all splits together."""
 IDS_PER_TASK = 4_000_000
 """Compared at once, in some hundreds of MB."""
 _ROWS_PER_SCAN = 65_536
@@ -46,6 +48,8 @@ class Source:
     """The splits that the input names."""
     num_parts: int
     input_rows: int
+    num_files: int
+    """That a split of clean/ has at most: it follows from input_rows, not from the files that the records come in."""
     side_columns: dict[str, str]
     """Kept columns: name -> a key of SIDE_TYPES."""
 
@@ -96,6 +100,7 @@ def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Pat
             given=frozenset(listing["split"].drop_null().to_pylist()),
             num_parts=math.ceil(listing.num_rows / RECORDS_PER_PART),
             input_rows=listing.num_rows,
+            num_files=math.ceil(listing.num_rows / RECORDS_PER_FILE),
             side_columns=side_columns,
         )
     parts, counts = np.unique(listing["part"].to_numpy(), return_counts=True)
@@ -119,6 +124,7 @@ def prepare(spark: SparkSession, config: Config, listing: pa.Table, staging: Pat
         given=frozenset(set().union(*(splits for _, splits in scanned))),
         num_parts=len(parts),
         input_rows=input_rows,
+        num_files=math.ceil(input_rows / RECORDS_PER_FILE),
         side_columns=side_columns,
     )
 

@@ -7,37 +7,55 @@ equal picture in a file that is gone. Everything else, labels, equal pictures, s
 out anew over all records; so the result is that of a run without the old data set, byte for byte.
 """
 
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from farandole.config import Config
-from farandole.core.manifest import FILE_NAME, FileEntry, read_manifest
-from farandole.core.parquet import open_file
+from farandole.config import Config, Image
+from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
+from farandole.core.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
+from farandole.core.parquet import open_file, open_source
+from farandole.core.raw_pages import find_images
 from farandole.errors import DataError
 from farandole.spark.records import LISTING_NAME
 
 MAX_ROWS = 5_000_000
-"""Of a listing: the driver compares them at once, in about 1 GB; larger data sets are decoded anew."""
+"""Of a data set: the driver compares listings at once, in about 1 GB; larger data sets are decoded anew."""
 _KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
+_UNCHANGED_NAME, _INDEX_NAME = "unchanged.parquet", "old_pictures.arrow"
+_INDEX = pa.schema(
+    [
+        pa.field("key", pa.uint64(), nullable=False),  # hash of the image_id; ascending
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("content_hash", pa.int64(), nullable=False),
+        pa.field("file", pa.int32(), nullable=False),  # index into OldPictures.files
+        pa.field("start", pa.int64(), nullable=False),  # the byte of the file where the pixels begin
+    ]
+)
 
 
 @dataclass(frozen=True)
 class OldPictures:
-    """What can be taken over."""
+    """What can be taken over: the rows of staging/old_pictures.arrow."""
 
-    directory: Path
-    files: dict[int, list[FileEntry]]
-    """By old part."""
+    files: list[Path]
 
 
 def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, version: str) -> OldPictures:
-    """Writes staging/old_parts.parquet: for every row of the new listing the old part that holds it unchanged, or null.
+    """Writes staging/unchanged.parquet: whether the old listing has a row of the new one as it is; and
+    staging/old_pictures.arrow: where the old data set has which picture.
 
     Args:
         config: whose clean/ is about to be replaced.
@@ -46,7 +64,7 @@ def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, versio
         version: what its manifest will be created_by.
     """
     directory = config.work / "clean"
-    nothing = OldPictures(directory, {})
+    nothing = OldPictures([])
     new = pq.ParquetFile(staging / LISTING_NAME)
     if config.image.encoding != "raw" or not (directory / FILE_NAME).exists() or new.metadata.num_rows > MAX_ROWS:
         return nothing
@@ -55,25 +73,19 @@ def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, versio
     except (DataError, OSError, pa.ArrowException):  # nobody needs the old data set: it is about to be replaced
         return nothing
     is_same = (manifest.config_fingerprint, manifest.created_by) == (config_fingerprint, version)
-    if not is_same or old.metadata.num_rows > MAX_ROWS:
+    if not is_same or max(old.metadata.num_rows, manifest.input_rows) > MAX_ROWS:
         return nothing
-    files: dict[int, list[FileEntry]] = {}
-    for split in manifest.splits.values():
-        for entry in split.files:
-            files.setdefault(int(Path(entry.path).stem.removeprefix("part-")), []).append(entry)
-    _write_old_parts(old, new, staging / "old_parts.parquet")
-    return OldPictures(directory, files)
+    _write_unchanged(old, new, staging / _UNCHANGED_NAME)
+    return _write_index(directory, manifest, staging / _INDEX_NAME)
 
 
-def _write_old_parts(old: pq.ParquetFile, new: pq.ParquetFile, target: Path) -> None:
-    sizes = [old.metadata.row_group(part).num_rows for part in range(old.num_row_groups)]
-    places = pc.index_in(_keys(new), value_set=_keys(old))
-    parts = pa.array(np.repeat(np.arange(len(sizes)), sizes)).take(places)
+def _write_unchanged(old: pq.ParquetFile, new: pq.ParquetFile, target: Path) -> None:
+    unchanged = pc.is_in(_keys(new), value_set=_keys(old))
     start = 0
-    with pq.ParquetWriter(target, pa.schema([("part", pa.int64())])) as writer:
+    with pq.ParquetWriter(target, pa.schema([("unchanged", pa.bool_())])) as writer:
         for part in range(new.num_row_groups):
             num_rows = new.metadata.row_group(part).num_rows
-            writer.write_table(pa.table({"part": parts.slice(start, num_rows)}), row_group_size=num_rows)
+            writer.write_table(pa.table({"unchanged": unchanged.slice(start, num_rows)}), row_group_size=num_rows)
             start += num_rows
 
 
@@ -85,46 +97,79 @@ def _keys(listing: pq.ParquetFile) -> pa.Array:
     )
 
 
-class Shelf:
-    """What can be taken over into one part; of every old file one row group is in memory."""
+def _write_index(directory: Path, manifest: Manifest, target: Path) -> OldPictures:
+    entries = [entry for split in manifest.splits.values() for entry in split.files]
+    shape = manifest.image
+    row_bytes = shape.height * shape.width * shape.channels
+    tables = [_index_file(directory, entry, number, row_bytes) for number, entry in enumerate(entries)]
+    index = pa.concat_tables([_INDEX.empty_table(), *tables]).sort_by("key").combine_chunks()
+    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
+        writer.write_table(index)
+    return OldPictures([directory / entry.path for entry in entries])
 
-    def __init__(self, old: OldPictures, staging: Path, part: int) -> None:
+
+def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) -> pa.Table:
+    """The rows of one old file; none where it is damaged, so that its pictures are decoded again."""
+    try:
+        with open_source(directory, entry) as source:
+            file = open_file(directory, entry)
+            starts = find_images(str(directory / entry.path), source, file.metadata, row_bytes)
+        rows = file.read(columns=["image_id", "content_hash"])
+    except (DataError, OSError, pa.ArrowException):
+        return _INDEX.empty_table()
+    if starts is None:
+        return _INDEX.empty_table()
+    columns = {"key": hash_ids(rows["image_id"]), **{name: rows[name] for name in ("image_id", "content_hash")}}
+    return pa.table(columns | {"file": np.full(len(starts), number, np.int32), "start": starts}, schema=_INDEX)
+
+
+class Shelf:
+    """What can be taken over into one part."""
+
+    def __init__(self, old: OldPictures, image: Image, staging: Path, part: int) -> None:
         self.num_found = 0
-        self._is_old = np.zeros(0, bool)
+        self._files = old.files
+        self._shape = (image.height, image.width, image.channels)
+        self._unchanged = np.zeros(0, bool)
         """By a record's position in the part."""
-        self._files: list[pq.ParquetFile] = []
-        self._places: dict[str, tuple[int, int, int]] = {}
-        self._open: dict[int, tuple[int, pa.Array]] = {}
         if not old.files:
             return
         rows = pq.ParquetFile(staging / LISTING_NAME).read_row_group(part)
-        parts = pq.ParquetFile(staging / "old_parts.parquet").read_row_group(part)["part"].fill_null(-1).to_numpy()
+        unchanged = pq.ParquetFile(staging / _UNCHANGED_NAME).read_row_group(part)["unchanged"].to_numpy()
         # A row of a table's listing stands for many records.
         lengths = rows["stop"].to_numpy() - rows["start"].to_numpy() if "start" in rows.schema.names else 1
-        self._is_old = np.repeat(parts >= 0, lengths)
-        for entry in (entry for number in np.unique(parts).tolist() for entry in old.files.get(number, ())):
-            self._add(old.directory, entry)
+        self._unchanged = np.repeat(unchanged, lengths)
+        with pa.memory_map(str(staging / _INDEX_NAME)) as source:
+            self._index = pa.ipc.open_file(source).read_all().combine_chunks()
 
-    def _add(self, directory: Path, entry: FileEntry) -> None:
-        try:
-            file = open_file(directory, entry)
-        except DataError:  # damaged: its pictures are decoded again
-            return
-        for group in range(file.num_row_groups):
-            ids = file.read_row_group(group, columns=["image_id"])["image_id"].to_pylist()
-            self._places |= {name: (len(self._files), group, row) for row, name in enumerate(ids)}
-        self._files.append(file)
+    def find(self, first: int, image_ids: list[str]) -> list[np.ndarray | None]:
+        """The pixels of some records, uint8 [height, width, channels]; None for those that have to be decoded.
 
-    def find(self, position: int, image_id: str) -> np.ndarray | None:
-        """The pixels of the record at a position of the part, uint8 [n]; None where it has to be decoded."""
-        if not (len(self._is_old) and self._is_old[position] and image_id in self._places):
-            return None
-        number, group, row = self._places[image_id]
-        if self._open.get(number, (-1, None))[0] != group:
-            try:
-                images = self._files[number].read_row_group(group, columns=["image"])["image"].combine_chunks()
-            except (OSError, pa.ArrowException):  # damaged since it was opened
-                return None
-            self._open[number] = (group, images)
-        self.num_found += 1
-        return np.frombuffer(self._open[number][1][row].as_buffer(), np.uint8)
+        Args:
+            first: position of the first record in the part.
+            image_ids: of the records.
+        """
+        found: list[np.ndarray | None] = [None] * len(image_ids)
+        unchanged = np.flatnonzero(self._unchanged[first : first + len(image_ids)])
+        if not len(unchanged) or not self._index.num_rows:
+            return found
+        keys = hash_ids([image_ids[position] for position in unchanged])
+        rows = np.minimum(np.searchsorted(self._index["key"].to_numpy(), keys), self._index.num_rows - 1)
+        taken = self._index.take(pa.array(rows)).append_column("position", pa.array(unchanged))
+        taken = taken.sort_by([("file", "ascending"), ("start", "ascending")])
+        for number, of_file in groupby(taken.to_pylist(), key=itemgetter("file")):
+            for row, pixels in self._read(self._files[number], list(of_file)):
+                if row["image_id"] == image_ids[row["position"]]:
+                    found[row["position"]] = pixels
+        self.num_found += sum(pixels is not None for pixels in found)
+        return found
+
+    def _read(self, path: Path, rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """Rows of the index and their pixels, as long as these are what they were when the data set was written."""
+        with suppress(OSError), path.open("rb", buffering=0) as source:
+            for row in rows:
+                stored = os.pread(source.fileno(), math.prod(self._shape), row["start"])
+                if len(stored) == math.prod(self._shape):
+                    pixels = np.frombuffer(stored, np.uint8).reshape(self._shape)
+                    if content_hash(pixel_digest(pixels)) == row["content_hash"]:
+                        yield row, pixels

@@ -1,0 +1,193 @@
+"""The second tasks of preprocess: where each staged row goes. Its small columns are sorted by the file of clean/ that
+it goes to; what is not kept goes to quarantine/part-N and deduplicated/part-N. Arrow only, no Spark; idempotent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from farandole.config import Config
+from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
+from farandole.core.layout import files_by_hash
+from farandole.core.manifest import Fill
+from farandole.core.parquet import write_file
+from farandole.core.schema import DEDUPLICATED, QUARANTINE, SPLITS, clean_schema
+from farandole.core.split import assign_splits
+from farandole.spark.duplicates import read_dropped
+from farandole.spark.fill_columns import fill_columns
+from farandole.spark.records import Source
+from farandole.spark.spill import make_pile, write_spill
+from farandole.spark.table_rows import SIDE
+
+MAX_GROUPS = 256
+"""Of parts, each of which is one task and one spill file. Every file of clean/ looks into all spill files."""
+ROWS_OF_PART = 2**32
+"""More than a part has: what its number is multiplied by in the number of a staged row."""
+_MAX_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What one group of parts adds to one split."""
+
+    class_counts: np.ndarray
+    """int64 [num_classes]."""
+    id_checksum: int
+    sums: list[int]
+    """Of the pixels, one per channel."""
+    squares: list[int]
+    """Of the pixels' squares."""
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What a task reports to the driver: counts, never rows."""
+
+    splits: dict[str, SplitCounts]
+    """Splits without rows of these parts are absent."""
+    quarantine: dict[str, int]
+    num_deduplicated: int
+
+
+def groups_of_parts(source: Source) -> list[range]:
+    """Parts that are placed together: single ones, unless there are many."""
+    size = max(1, -(-source.num_parts // MAX_GROUPS))
+    return [range(first, min(first + size, source.num_parts)) for first in range(0, source.num_parts, size)]
+
+
+def placed_schema(source: Source) -> pa.Schema:
+    """Columns of staging/placed/*.arrow: the small ones of clean/, where the image is, and those of a spill file."""
+    small = clean_schema(source.side_columns)
+    small = small.remove(small.get_field_index("image"))
+    where = [pa.field("split", pa.int8()), pa.field("row", pa.int64())]  # row: of staging, ROWS_OF_PART * part + row
+    return pa.schema([*small, *where, pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
+
+
+def placed_path(staging: Path, group: int) -> Path:
+    """The spill file of a group."""
+    return staging / "placed" / f"{group}.arrow"
+
+
+def place_parts(
+    config: Config, source: Source, fills: dict[str, Fill], directory: Path, group: int, parts: range
+) -> PartCounts:
+    """Sends what is kept of some staged parts on its way to clean/, and the rest to quarantine and deduplicated.
+
+    Args:
+        config: the stage's.
+        source: a label is an index into its class_names.
+        fills: what takes the place of missing values.
+        directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
+        group: its number among `groups_of_parts`.
+        parts: of the group.
+    """
+    staging = directory / "staging"
+    rejected = [pq.read_table(staging / "rejected" / f"part-{part:05d}.parquet").cast(QUARANTINE) for part in parts]
+    dropped = pa.concat_tables([read_dropped(staging, part) for part in parts])
+    is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
+    quarantine = pa.concat_tables([*rejected, _conflicts(dropped.filter(is_conflict), source.class_names)])
+    deduplicated = dropped.filter(pc.invert(is_conflict)).select(DEDUPLICATED.names)
+    for folder, schema, table in (("quarantine", QUARANTINE, quarantine), ("deduplicated", DEDUPLICATED, deduplicated)):
+        if table.num_rows:
+            path = f"{folder}/part-{group:05d}.parquet"
+            write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
+    placed = pa.concat_tables([_place_part(config, source, fills, staging, part) for part in parts])
+    _spill(source, staging, group, placed)
+    return PartCounts(
+        splits=_count(placed, len(source.class_names), config.image.channels),
+        quarantine=Counter(quarantine["reason"].to_pylist()),
+        num_deduplicated=deduplicated.num_rows,
+    )
+
+
+def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
+    rows = [
+        {
+            "image_id": row["image_id"],
+            "source": row["source"],
+            "reason": "conflicting_label",
+            "detail": f"the same picture is labelled {', '.join(repr(class_names[label]) for label in row['labels'])}",
+        }
+        for row in dropped.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE)
+
+
+def place_rows(
+    config: Config, source: Source, staging: Path, part: int, columns: Iterable[str] = ()
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Where the rows of a staged part go.
+
+    Returns:
+        Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
+        and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
+    """
+    path = staging / "parts" / f"part-{part:05d}.parquet"
+    rows = pq.ParquetFile(path).read(columns=["image_id", "split", "label", "digest", "sums", "squares", *columns])
+    hashes = np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64)
+    given = source.given
+    splits = assign_splits(
+        hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
+    )
+    dropped = read_dropped(staging, part)["image_id"].combine_chunks()
+    is_dropped = pc.is_in(rows["image_id"], value_set=dropped).to_numpy()
+    return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
+
+
+def _place_part(config: Config, source: Source, fills: dict[str, Fill], staging: Path, part: int) -> pa.Table:
+    """The rows of a part that are kept: the columns of `placed_schema` but copy and key, then sums and squares."""
+    columns = [f"{SIDE}{column}" for column in source.side_columns]
+    rows, hashes, splits = place_rows(config, source, staging, part, columns)
+    added = fill_columns(rows, source.side_columns, fills, staging, part)
+    placed = pa.table(
+        {
+            "image_id": rows["image_id"],
+            "label": rows["label"],
+            "content_hash": hashes,
+            **{name: added[name] for name in added.schema.names},
+            "split": splits,
+            "row": part * ROWS_OF_PART + np.arange(len(splits)),
+            "sums": rows["sums"],
+            "squares": rows["squares"],
+        }
+    )
+    return placed.filter(pa.array(splits >= 0))
+
+
+def _spill(source: Source, staging: Path, group: int, placed: pa.Table) -> None:
+    keys = hash_ids(placed["image_id"])
+    pile = make_pile(
+        placed.drop_columns(["sums", "squares"]).combine_chunks(),
+        positions=np.arange(placed.num_rows),
+        copies=np.zeros(placed.num_rows, np.int32),
+        keys=keys,
+        files=files_by_hash(keys, source.num_files),
+        num_files=source.num_files,
+    )
+    path = placed_path(staging, group)
+    path.parent.mkdir(exist_ok=True)
+    write_spill(path, pile, placed_schema(source), max_batch_rows=_MAX_BATCH_ROWS)
+
+
+def _count(placed: pa.Table, num_classes: int, num_channels: int) -> dict[str, SplitCounts]:
+    counts = {}
+    for index, split in enumerate(SPLITS):
+        rows = placed.filter(pa.array(placed["split"].to_numpy() == index))
+        if rows.num_rows:
+            sums, squares = (
+                rows[column].combine_chunks().flatten().to_numpy().reshape(-1, num_channels).sum(axis=0).tolist()
+                for column in ("sums", "squares")
+            )
+            counts[split] = SplitCounts(
+                class_counts=np.bincount(rows["label"].to_numpy(), minlength=num_classes),
+                id_checksum=id_checksum(hash_ids(rows["image_id"]), 0),
+                sums=sums,
+                squares=squares,
+            )
+    return counts
