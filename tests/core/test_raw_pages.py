@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ def test_a_file_that_changes_afterwards_is_named(tmp_path, damage):
     path.write_bytes(data if damage == "length" else data[: start + 60])
     with pytest.raises(DataError, match=r"x\.parquet, row group 0 has changed since it was opened"):
         RawPages(ROW_BYTES).copy(pages, 0, np.empty((2, ROW_BYTES), np.uint8))
+
+
+def test_a_file_that_was_cut_is_named_where_the_buffer_still_holds_its_rows(tmp_path):
+    write(tmp_path / "x.parquet")
+    pages, out = find(tmp_path / "x.parquet", 0), np.empty((64, ROW_BYTES), np.uint8)
+    assert pages is not None
+    reader = RawPages(ROW_BYTES)
+    reader.copy(pages, 0, out)
+    os.truncate(tmp_path / "x.parquet", int(pages.places[0, 1]) + 60)
+    with pytest.raises(DataError, match=r"x\.parquet, row group 0 has changed since it was opened"):
+        reader.copy(pages, 0, out)
 
 
 class FewBytes(io.FileIO):

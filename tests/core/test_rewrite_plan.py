@@ -57,8 +57,7 @@ EVEN = [[205] * 8] * 6
         (EVEN, {}),
         (EVEN, {"strategy": "weights", "skew": 500}),
         (EVEN, {"strategy": "oversample"}),  # the classes are equal already
-        ([*EVEN, [205] * 3], {}),  # what is left over stands in the last file
-        ([[205] * 8, [210] * 8, [200] * 8], {}),
+        ([[205] * 8, [205] * 10, [205] * 8], {}),
         (EVEN, {"num_files": 6}),
         ([[90]], {}),  # the only row group cannot be larger
     ],
@@ -73,8 +72,8 @@ def test_what_will_do(train: list[list[int]], options: dict[str, Any]) -> None:
         (EVEN, {"strategy": "oversample", "skew": 10}, "9850 train rows are wanted, clean/ holds 9840"),
         (EVEN, {"num_files": 4}, "4 train files are wanted, clean/ holds 6"),
         ([[205]] * 6, {}, "6 train files of 629760 bytes on average are small, 1 would do"),
-        ([[205] * 8, [205] * 10, [205] * 8], {}, "train files hold from 1640 to 2050 rows"),
-        ([[205] * 8, [205] * 10], {}, "train files hold from 1640 to 2050 rows"),
+        ([[205] * 8, [205] * 12, [205] * 8], {}, "train files hold from 1640 to 2460 rows"),
+        ([*EVEN, [205] * 5], {}, "train files hold from 1025 to 1640 rows"),
         ([[256] * 8, [257] * 8], {}, "a row group holds 257 rows, layout.rows_per_row_group is 256"),
         ([[20] * 80, [20] * 80], {}, "row groups hold 20 rows on average, 256 are wanted"),
         (EVEN, {"rows_per_row_group": 199}, "a row group holds 205 rows, layout.rows_per_row_group is 199"),

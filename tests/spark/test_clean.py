@@ -4,6 +4,7 @@ import hashlib
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyspark.sql import SparkSession
 from farandole.config import Config, Data, Image, Paths, Split
 from farandole.core import image
 from farandole.core.fingerprint import hash_ids, id_checksum
+from farandole.core.layout import files_by_hash
 from farandole.core.manifest import FileEntry, Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
@@ -194,6 +196,10 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
         assert (entry.id_checksum, entry.class_counts) == (whole.id_checksum, whole.class_counts)
     assert sum(len(split.files) for split in manifest.splits.values()) > 8
     first = hashes_of(messy.work / "clean")
+    for file in (file for split in manifest.splits.values() for file in split.files):
+        keys = hash_ids(pq.ParquetFile(messy.work / "clean" / file.path).read()["image_id"])
+        assert (np.diff(keys.astype(object)) > 0).all()  # classes begin the ids, so that they are mixed
+        assert set(files_by_hash(keys, 8)) == {int(file.path[-13:-8])}
     monkeypatch.setattr(place_parts, "MAX_GROUPS", 3)  # each of three parts
     run(spark, messy)
     assert {name: first[name] for name in first if name.startswith("data/")} == {
@@ -209,6 +215,20 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert hashes_of(other.work / "clean") == first
+
+
+def test_tasks_that_run_again_leave_the_same_files(
+    spark: SparkSession, cleaned: tuple[Config, Manifest], messy: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(task: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: (task(*arguments), task(*arguments))[1]
+
+    for name in ("stage_part", "place_parts", "write_files"):
+        monkeypatch.setattr(clean, name, again(getattr(clean, name)))
+    assert run(spark, messy).splits == cleaned[1].splits
+    once, twice = (hashes_of(config.work / "clean") for config in (cleaned[0], messy))
+    assert {name for name in once if once[name] != twice.get(name)} <= {"manifest.json", "listing.parquet"}
+    assert once.keys() == twice.keys()
 
 
 def test_appending_images_moves_no_old_row(spark: SparkSession, messy: Config) -> None:

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from farandole.config import Config, parse_config
 from farandole.spark import clean, decode_parts, records, reuse, table_files
+from farandole.spark.staged_images import FIELDS, StagedImages
 
 SIDE = 4
 
@@ -54,16 +55,23 @@ def stage(
     settings: str = "c",
     version: str = clean.created_by(),
     then: Callable[[], None] = lambda: None,
-) -> tuple[int, dict[str, str]]:
+) -> tuple[int, dict[int, Any]]:
     """How many pictures a run would take over, and its staged parts, which all that it writes follows from. `then` is
     what happens between its look at the old data set and the tasks."""
     staging.mkdir()
     source = records.prepare(spark, config, records.list_source(config), staging)
-    old = reuse.plan_reuse(config, staging, config_fingerprint=settings * 64, version=version)
+    old = reuse.plan_reuse(spark, config, staging, config_fingerprint=settings * 64, version=version)
     then()
     num_reused = sum(decode_parts.stage_part(config, source, old, staging, part) for part in range(source.num_parts))
-    paths = [path for folder in ("parts", "images", "rejected") for path in (staging / folder).iterdir()]
-    return num_reused, {f"{path.parent.name}/{path.name}": hash_of(path) for path in paths}
+    places = [field.name for field in FIELDS]
+    staged = {}
+    for part in range(source.num_parts):
+        rows, rejected = (
+            pq.ParquetFile(staging / folder / f"part-{part:05d}.parquet").read() for folder in ("parts", "rejected")
+        )
+        images = StagedImages(staging).take(*(rows[name].to_numpy() for name in places)).to_pylist()
+        staged[part] = rows.drop_columns(places).to_pylist(), images, rejected.to_pylist()
+    return num_reused, staged
 
 
 def flip_pixels(paths: list[Path]) -> None:
@@ -117,7 +125,9 @@ def test_a_folder_that_grows_shrinks_and_changes(
     assert stage(spark, config, tmp_path / "changing", then=lambda: flip_pixels(whole_files)) == (0, staged)
     assert stage(spark, config, tmp_path / "older", version="farandole 0") == (0, staged)
     monkeypatch.setattr(reuse, "MAX_ROWS", 37)
+    capfd.readouterr()
     assert stage(spark, config, tmp_path / "huge") == (0, staged)
+    assert "decoding all pictures anew, because there are 38 records, above 37" in capfd.readouterr().err
 
 
 def test_a_table_that_gets_a_partition_and_another_file(

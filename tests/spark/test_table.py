@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config import Config, parse_config
+from farandole.config import Config, Split, parse_config
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Fill, Manifest
 from farandole.errors import ConfigError, DataError
@@ -184,6 +184,21 @@ def test_a_column_without_a_value_in_train_is_refused(spark: SparkSession, tmp_p
             run(spark, config_for(tmp_path, missing=rule, keep_columns=["x"]))
 
 
+def test_a_mode_does_not_depend_on_parts_signs_of_zero_or_infinities(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [0.0, -0.0, math.inf, -0.0, 0.0, math.inf, 1.0, math.inf, 1.0, math.inf, 1.0, math.inf, None, 0.0]
+    columns = {"image": [png(seed) for seed in range(14)], "label": list("ab" * 7), "x": values}
+    put(tmp_path / "raw", "x.parquet", columns)
+    rule = {"columns": {"x": {"policy": "fill", "statistic": "mode"}}}
+    config = config_for(tmp_path, missing=rule, keep_columns=["x"])
+    config = config.model_copy(update={"split": Split(val_fraction=0, test_fraction=0)})
+    for rows_per_part in (2048, 3):
+        monkeypatch.setattr(table_files, "ROWS_PER_PART", rows_per_part)
+        value = run(spark, config).fills["x"].value
+        assert (value, math.copysign(1, float(value))) == (0.0, 1.0)
+
+
 def test_a_mode_of_too_many_values_is_refused(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +252,24 @@ def test_pixel_lists(spark: SparkSession, tmp_path: Path, kind: str) -> None:
             run(spark, config_for(tmp_path, pixel_shape=[4, 4]))
 
 
+@pytest.mark.parametrize("kind", [pa.uint8(), pa.uint16(), pa.int64()])
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_a_null_pixel_changes_no_other_picture(tmp_path: Path, kind: pa.DataType, is_fixed: bool) -> None:
+    config = config_for(tmp_path, missing={"pixels": "interpolate"}, pixel_shape=[2, 2])
+    dark, bright = [0, 1, 1, 0], [0, 60_000, 300, 0] if kind == pa.uint16() else [0, 255, 7, 0]
+    rows = [dark, bright, [1, None, 1, 1], [None, 200, 100, 0]]
+    lists = pa.list_(kind, 4) if is_fixed else pa.list_(kind)
+    load = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
+    found = [load(index) for index in range(4)]
+    assert [pixels.ravel().tolist() for pixels in found] == [dark, bright, [1] * 4, [200, 200, 100, 0]]
+    assert {pixels.dtype for pixels in found} == {np.dtype("uint16" if kind == pa.uint16() else "uint8")}
+    config = config_for(tmp_path, pixel_shape=[2, 2])
+    dropping = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
+    assert dropping(1).ravel().tolist() == bright
+    with pytest.raises(table_rows.RejectedError, match="nan_pixels: 1 of 4 values are NaN or null"):
+        dropping(2)
+
+
 def load_pixels(config: Config, values: list[int], kind: pa.DataType) -> Any:
     return table_rows.image_loader(config, pa.chunked_array([pa.array([values], pa.list_(kind))]))(0)
 
@@ -254,6 +287,8 @@ def test_the_result_does_not_depend_on_files_or_parts(
 ) -> None:
     rng = np.random.default_rng(3)
     columns = {
+        "sums": range(120),  # called as columns of staging are
+        "images": [f"{number}" for number in range(120)],
         "id": [f"i{number}" for number in range(120)],
         "image": [png(seed) for seed in range(120)],
         "label": rng.integers(0, 3, 120),
@@ -271,9 +306,14 @@ def test_the_result_does_not_depend_on_files_or_parts(
         root = tmp_path / name
         for number, rows in enumerate(np.array_split(rng.permutation(120), num_files)):
             put(root / "raw", f"{number}.parquet", {key: pa.array(value).take(rows) for key, value in columns.items()})
-        config = config_for(root, missing={"columns": rules}, id_column="id", keep_columns=["noise", "level"])
+        kept_names = ["noise", "level", "sums", "images"]
+        config = config_for(root, missing={"columns": rules}, id_column="id", keep_columns=kept_names)
         manifest = run(spark, config)
         balanced = rebalance(spark, config, manifest, config_fingerprint="b")
+        kept = {row["image_id"]: row for row in rows_of(config, "clean/data/*")}
+        assert {name: (row["sums"], row["images"]) for name, row in kept.items()} == {
+            f"i{number}": (number, str(number)) for number in range(120)
+        }
         assert len(manifest.splits["train"].files) == 5
         seen.append((manifest.fills, manifest.stats, manifest.splits, balanced.splits))  # splits list hashes of files
     assert seen[0] == seen[1]

@@ -7,6 +7,7 @@ Arrow returns other pixels, silently, after one flipped bit, and pyarrow 14 can 
 import functools
 import os
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
     """
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     counts = []
     # Images do not compress and have no use for dictionaries or statistics; ids and labels do.
     small = [name for name in schema.names if name != "image"]

@@ -15,8 +15,9 @@ from farandole.core.balance import BalancePlan
 from farandole.core.manifest import Manifest
 from farandole.core.rebalance_plan import RebalancePlan
 
-MAX_FILE_SPREAD = 0.1
-"""The last file of a split excepted, its files hold as many rows as their mean, give or take this share."""
+MAX_FILE_SPREAD = 0.25
+"""Train files hold as many rows as their mean, give or take this share. Rows come to their file of clean/ by a hash:
+where a quarter of 2,048 records is in train, this is 5.6 standard deviations."""
 MIN_FILE_BYTES = 4 * 1024 * 1024
 """On average, where there are more files than would be written: opening one costs as much as reading about 1 MB."""
 MAX_CLUSTERING = 0.005
@@ -51,10 +52,8 @@ def why_rewrite(clean: Manifest, balance: BalancePlan, plan: RebalancePlan, layo
     mean_bytes = fmean(file.num_bytes for file in train.files)
     if len(train.files) > wanted and mean_bytes < MIN_FILE_BYTES:
         return f"{len(train.files)} train files of {mean_bytes:.0f} bytes on average are small, {wanted} would do"
-    mean_rows = fmean(file.num_rows for file in train.files[:-1] or train.files)
-    uneven = [file for file in train.files[:-1] if abs(file.num_rows / mean_rows - 1) > MAX_FILE_SPREAD]
-    if uneven or train.files[-1].num_rows > (1 + MAX_FILE_SPREAD) * mean_rows:
-        numbers = [file.num_rows for file in train.files]
+    numbers = [file.num_rows for file in train.files]
+    if max(abs(num_rows / fmean(numbers) - 1) for num_rows in numbers) > MAX_FILE_SPREAD:
         return f"train files hold from {min(numbers)} to {max(numbers)} rows"
     largest = max(rows for split in clean.splits.values() for file in split.files for rows in file.row_groups)
     if largest > layout.rows_per_row_group:

@@ -40,7 +40,8 @@ from farandole.spark.staged_images import StagedImages
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
-TASKS_PER_SLOT, MAX_PARTS_PER_TASK = 4, 16
+TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
+"""Items are parts, groups of parts and files."""
 
 
 def preprocess(
@@ -70,7 +71,7 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
-        old = plan_reuse(config, staging, config_fingerprint=config_fingerprint, version=created_by())
+        old = plan_reuse(spark, config, staging, config_fingerprint=config_fingerprint, version=created_by())
         num_tasks = _num_tasks(spark, source.num_parts)
         reused = run_tasks(
             spark,
@@ -109,10 +110,10 @@ def preprocess(
     return manifest
 
 
-def _num_tasks(spark: SparkSession, num_parts: int) -> int:
+def _num_tasks(spark: SparkSession, num_items: int) -> int:
     """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
     wanted = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
-    return max(min(wanted, num_parts), -(-num_parts // MAX_PARTS_PER_TASK))
+    return max(min(wanted, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
 
 
 def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from farandole.config import Config
@@ -12,12 +11,13 @@ from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.layout import split_evenly
 from farandole.core.manifest import FileEntry
 from farandole.core.parquet import write_file
-from farandole.core.schema import SPLITS, clean_schema
+from farandole.core.schema import CLEAN, SPLITS, clean_schema
 from farandole.spark.decode_parts import rows_per_row_group
-from farandole.spark.place_parts import ROWS_OF_PART, placed_path, placed_schema
+from farandole.spark.place_parts import placed_path, placed_schema
 from farandole.spark.records import Source
 from farandole.spark.spill import read_spill
-from farandole.spark.staged_images import StagedImages
+from farandole.spark.staged_images import FIELDS, StagedImages
+from farandole.spark.table_rows import SIDE
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,12 @@ def write_files(
 
 
 def _row_groups(rows: pa.Table, images: StagedImages, schema: pa.Schema, max_rows: int) -> Iterator[pa.Table]:
-    (parts, numbers), start = np.divmod(rows["row"].to_numpy(), ROWS_OF_PART), 0
+    files, starts, sizes = (rows[field.name].to_numpy() for field in FIELDS)
+    small = [name for name in schema.names if name != "image"]
+    stored = pa.table({name: rows[name if name in CLEAN.names else f"{SIDE}{name}"] for name in small})
+    start = 0
     for num_rows in split_evenly(rows.num_rows, max_rows):
         own = slice(start, start + num_rows)
-        taken = images.take(parts[own], numbers[own])
-        yield rows.slice(start, num_rows).append_column("image", pa.chunked_array([taken])).select(schema.names)
+        taken = pa.chunked_array([images.take(files[own], starts[own], sizes[own])])
+        yield stored.slice(start, num_rows).append_column("image", taken).select(schema.names)
         start += num_rows

@@ -20,7 +20,7 @@ from farandole.core.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.split import UNSPLIT
 from farandole.spark.records import Source, read_batches
 from farandole.spark.reuse import OldPictures, Shelf
-from farandole.spark.staged_images import SCHEMA, StagedImages
+from farandole.spark.staged_images import FIELDS, ImageFile
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 
 MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
@@ -38,9 +38,10 @@ STAGED = pa.schema(
         pa.field("digest", pa.binary(), nullable=False),  # of shape and pixels
         pa.field("sums", pa.list_(pa.int64()), nullable=False),  # of the pixels, one per channel
         pa.field("squares", pa.list_(pa.int64()), nullable=False),  # of their squares
+        *FIELDS,
     ]
 )
-"""Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts. Images are in staging/images."""
+"""Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts."""
 
 
 def rows_per_row_group(config: Config) -> int:
@@ -53,9 +54,9 @@ def stage_part(config: Config, source: Source, old: OldPictures, staging: Path, 
     """Decodes the records of row group `part` of staging/listing.parquet into staging/parts, staging/images and, with
     reasons, staging/rejected. Returns how many pictures were taken over from the old data set instead."""
     rejected: list[dict[str, str]] = []
-    # All files are written even when they are empty: a retried task then leaves nothing of its first try.
+    # Both tables are written even when they are empty: a retried task then leaves nothing of its first try.
     shelf = Shelf(old, config.image, staging, part)
-    with StagedImages(staging).writer(part) as images:
+    with ImageFile(staging) as images:
         tables = _decoded(config, source, staging, part, shelf, images, rejected)
         write_file(staging, f"parts/part-{part:05d}.parquet", staged_schema(config, source), tables)
     write_file(
@@ -79,7 +80,7 @@ def _decoded(
     staging: Path,
     part: int,
     shelf: Shelf,
-    images: pa.RecordBatchFileWriter,
+    images: ImageFile,
     rejected: list[dict[str, str]],
 ) -> Iterator[pa.Table]:
     """Staged rows, a row group at a time. Their images are written; what cannot be decoded goes to `rejected`."""
@@ -96,9 +97,8 @@ def _decoded(
                 rejected.append(_rejection(record, error))
         first += len(batch.records)
         if kept:
-            encoded = pa.array([image.encode(pixels, config.image) for pixels in pictures], pa.binary())
-            images.write_batch(pa.record_batch([encoded], schema=SCHEMA))
-            staged = _staged_table(config, [batch.records[index] for index in kept], labels, pictures, part)
+            places = images.append([image.encode(pixels, config.image) for pixels in pictures])
+            staged = _staged_table(config, [batch.records[index] for index in kept], labels, pictures, places, part)
             side = batch.side.take(pa.array(kept))
             for name in side.schema.names:
                 staged = staged.append_column(name, side[name])
@@ -127,7 +127,12 @@ def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
 
 
 def _staged_table(
-    config: Config, records: list[dict[str, Any]], labels: dict[str, int], pictures: list[np.ndarray], part: int
+    config: Config,
+    records: list[dict[str, Any]],
+    labels: dict[str, int],
+    pictures: list[np.ndarray],
+    places: dict[str, np.ndarray],
+    part: int,
 ) -> pa.Table:
     # [n, channels, pixels]: sums over a contiguous axis are several times faster.
     planes = np.ascontiguousarray(np.stack(pictures).reshape(len(pictures), -1, config.image.channels).swapaxes(1, 2))
@@ -140,5 +145,6 @@ def _staged_table(
         "digest": [pixel_digest(pixels) for pixels in pictures],
         "sums": list(planes.sum(axis=2, dtype=np.int64)),
         "squares": list(np.square(planes, dtype=np.uint16).sum(axis=2, dtype=np.int64)),  # 255**2 fits 16 bits
+        **places,
     }
     return pa.table(columns, schema=STAGED)

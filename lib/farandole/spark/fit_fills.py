@@ -26,6 +26,7 @@ from farandole.core.missing import (
 from farandole.core.order_statistics import Combine, Measure, keys_at_ranks
 from farandole.core.schema import SIDE_TYPES, SPLITS
 from farandole.errors import DataError
+from farandole.spark.duplicates import read_dropped
 from farandole.spark.place_parts import place_rows
 from farandole.spark.records import Source
 from farandole.spark.table_rows import SIDE
@@ -90,7 +91,10 @@ def _fit(
 
 def _mode(spark: SparkSession, config: Config, source: Source, staging: Path, name: str) -> int | float | str | bool:
     def counted(part: int) -> dict[int | float | str | bool, int]:
-        found = pc.value_counts(_train_values(config, source, staging, part, name))
+        values = _train_values(config, source, staging, part, name)
+        if pa.types.is_floating(values.type):
+            values = pc.add(values.filter(pc.is_finite(values)), pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
+        found = pc.value_counts(values)
         return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
 
     total: Counter[int | float | str | bool] = Counter()
@@ -113,7 +117,7 @@ def _refuse_empty(count: int, name: str, statistic: str) -> None:
 
 
 def _train_values(config: Config, source: Source, staging: Path, part: int, name: str) -> pa.ChunkedArray:
-    rows, _, splits = place_rows(config, source, staging, part, [f"{SIDE}{name}"])
+    rows, _, splits = place_rows(config, source, staging, part, read_dropped(staging, part), [f"{SIDE}{name}"])
     values = rows[f"{SIDE}{name}"].filter(pa.array(splits == SPLITS.index("train")))
     return as_numbers(nan_to_null(values).drop_null())
 

@@ -118,8 +118,9 @@ def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
 def spill(plan: RebalancePlan, cuts: Cuts, directory: Path, number: int) -> Moved:
     """Map, where executors share nothing but a file system: the pile goes to directory/NUMBER.arrow."""
     moved, pile = pile_up(plan, cuts, number)
-    path = directory / f"{number}.arrow"
-    write_spill(path, pile, spilled_schema(plan.side_columns), max_batch_rows=_max_batch_rows(plan))
+    schema, max_rows = spilled_schema(plan.side_columns), _max_batch_rows(plan)
+    files = (pile.batches(file, schema, max_rows) for file in range(plan.num_files))
+    write_spill(directory / f"{number}.arrow", schema, files)
     return moved
 
 

@@ -5,6 +5,7 @@ it goes to; what is not kept goes to quarantine/part-N and deduplicated/part-N. 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,17 @@ from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
 from farandole.core.layout import files_by_hash
 from farandole.core.manifest import Fill
 from farandole.core.parquet import write_file
-from farandole.core.schema import DEDUPLICATED, QUARANTINE, SPLITS, clean_schema
+from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.split import assign_splits
 from farandole.spark.duplicates import read_dropped
 from farandole.spark.fill_columns import fill_columns
 from farandole.spark.records import Source
-from farandole.spark.spill import make_pile, write_spill
+from farandole.spark.spill import write_spill
+from farandole.spark.staged_images import FIELDS
 from farandole.spark.table_rows import SIDE
 
 MAX_GROUPS = 256
 """Of parts, each of which is one task and one spill file. Every file of clean/ looks into all spill files."""
-ROWS_OF_PART = 2**32
-"""More than a part has: what its number is multiplied by in the number of a staged row."""
-_MAX_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,10 @@ def groups_of_parts(source: Source) -> list[range]:
 
 
 def placed_schema(source: Source) -> pa.Schema:
-    """Columns of staging/placed/*.arrow: the small ones of clean/, where the image is, and those of a spill file."""
-    small = clean_schema(source.side_columns)
-    small = small.remove(small.get_field_index("image"))
-    where = [pa.field("split", pa.int8()), pa.field("row", pa.int64())]  # row: of staging, ROWS_OF_PART * part + row
-    return pa.schema([*small, *where, pa.field("copy", pa.int32()), pa.field("key", pa.uint64())])
+    """Columns of staging/placed/*.arrow: the small ones of clean/, kept columns behind SIDE, and where the image is."""
+    small = [field for field in CLEAN if field.name != "image"]
+    side = [pa.field(f"{SIDE}{name}", SIDE_TYPES[kind]) for name, kind in source.side_columns.items()]
+    return pa.schema([*small, *side, pa.field("key", pa.uint64()), pa.field("split", pa.int8()), *FIELDS])
 
 
 def placed_path(staging: Path, group: int) -> Path:
@@ -89,7 +87,8 @@ def place_parts(
     """
     staging = directory / "staging"
     rejected = [pq.read_table(staging / "rejected" / f"part-{part:05d}.parquet").cast(QUARANTINE) for part in parts]
-    dropped = pa.concat_tables([read_dropped(staging, part) for part in parts])
+    dropped_of = {part: read_dropped(staging, part) for part in parts}
+    dropped = pa.concat_tables(dropped_of.values())
     is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
     quarantine = pa.concat_tables([*rejected, _conflicts(dropped.filter(is_conflict), source.class_names)])
     deduplicated = dropped.filter(pc.invert(is_conflict)).select(DEDUPLICATED.names)
@@ -97,7 +96,7 @@ def place_parts(
         if table.num_rows:
             path = f"{folder}/part-{group:05d}.parquet"
             write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
-    placed = pa.concat_tables([_place_part(config, source, fills, staging, part) for part in parts])
+    placed = pa.concat_tables([_place_part(config, source, fills, staging, *of_part) for of_part in dropped_of.items()])
     _spill(source, staging, group, placed)
     return PartCounts(
         splits=_count(placed, len(source.class_names), config.image.channels),
@@ -120,7 +119,7 @@ def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
 
 
 def place_rows(
-    config: Config, source: Source, staging: Path, part: int, columns: Iterable[str] = ()
+    config: Config, source: Source, staging: Path, part: int, dropped: pa.Table, columns: Iterable[str] = ()
 ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """Where the rows of a staged part go.
 
@@ -135,44 +134,39 @@ def place_rows(
     splits = assign_splits(
         hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
     )
-    dropped = read_dropped(staging, part)["image_id"].combine_chunks()
-    is_dropped = pc.is_in(rows["image_id"], value_set=dropped).to_numpy()
+    is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
     return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
 
 
-def _place_part(config: Config, source: Source, fills: dict[str, Fill], staging: Path, part: int) -> pa.Table:
-    """The rows of a part that are kept: the columns of `placed_schema` but copy and key, then sums and squares."""
-    columns = [f"{SIDE}{column}" for column in source.side_columns]
-    rows, hashes, splits = place_rows(config, source, staging, part, columns)
+def _place_part(
+    config: Config, source: Source, fills: dict[str, Fill], staging: Path, part: int, dropped: pa.Table
+) -> pa.Table:
+    """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
+    places = [field.name for field in FIELDS]
+    columns = [*places, *(f"{SIDE}{name}" for name in source.side_columns)]
+    rows, hashes, splits = place_rows(config, source, staging, part, dropped, columns)
     added = fill_columns(rows, source.side_columns, fills, staging, part)
-    placed = pa.table(
-        {
-            "image_id": rows["image_id"],
-            "label": rows["label"],
-            "content_hash": hashes,
-            **{name: added[name] for name in added.schema.names},
-            "split": splits,
-            "row": part * ROWS_OF_PART + np.arange(len(splits)),
-            "sums": rows["sums"],
-            "squares": rows["squares"],
-        }
-    )
-    return placed.filter(pa.array(splits >= 0))
+    placed = {
+        **{name: rows[name] for name in ("image_id", "label", "sums", "squares", *places)},
+        **{f"{SIDE}{name}": added[name] for name in added.schema.names},
+        "content_hash": hashes,
+        "key": hash_ids(rows["image_id"]),
+        "split": splits,
+    }
+    names = [*placed_schema(source).names, "sums", "squares"]
+    return pa.table(placed).select(names).filter(pa.array(splits >= 0))
 
 
 def _spill(source: Source, staging: Path, group: int, placed: pa.Table) -> None:
-    keys = hash_ids(placed["image_id"])
-    pile = make_pile(
-        placed.drop_columns(["sums", "squares"]).combine_chunks(),
-        positions=np.arange(placed.num_rows),
-        copies=np.zeros(placed.num_rows, np.int32),
-        keys=keys,
-        files=files_by_hash(keys, source.num_files),
-        num_files=source.num_files,
-    )
+    """Sorted by file."""
+    files = files_by_hash(placed["key"].to_numpy(), source.num_files)
+    order = np.argsort(files, kind="stable")
+    bounds = np.searchsorted(files[order], np.arange(source.num_files + 1)).tolist()
+    rows = placed.drop_columns(["sums", "squares"]).take(pa.array(order)).cast(placed_schema(source)).combine_chunks()
+    slices = (rows.slice(start, stop - start).to_batches() for start, stop in pairwise(bounds))
     path = placed_path(staging, group)
     path.parent.mkdir(exist_ok=True)
-    write_spill(path, pile, placed_schema(source), max_batch_rows=_MAX_BATCH_ROWS)
+    write_spill(path, placed_schema(source), slices)
 
 
 def _count(placed: pa.Table, num_classes: int, num_channels: int) -> dict[str, SplitCounts]:

@@ -9,6 +9,7 @@ out anew over all records; so the result is that of a run without the old data s
 
 import math
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
 
 from farandole.config import Config, Image
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
@@ -28,10 +30,12 @@ from farandole.core.manifest import FILE_NAME, FileEntry, Manifest, read_manifes
 from farandole.core.parquet import open_file, open_source
 from farandole.core.raw_pages import find_images
 from farandole.errors import DataError
+from farandole.log import say
 from farandole.spark.records import LISTING_NAME
+from farandole.spark.tasks import run_tasks
 
 MAX_ROWS = 5_000_000
-"""Of a data set: the driver compares listings at once, in about 1 GB; larger data sets are decoded anew."""
+"""Of a listing, and of a data set: the driver compares them at once, in about 1 GB; larger ones are decoded anew."""
 _KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
 _UNCHANGED_NAME, _INDEX_NAME = "unchanged.parquet", "old_pictures.arrow"
@@ -53,11 +57,14 @@ class OldPictures:
     files: list[Path]
 
 
-def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, version: str) -> OldPictures:
+def plan_reuse(
+    spark: SparkSession, config: Config, staging: Path, *, config_fingerprint: str, version: str
+) -> OldPictures:
     """Writes staging/unchanged.parquet: whether the old listing has a row of the new one as it is; and
     staging/old_pictures.arrow: where the old data set has which picture.
 
     Args:
+        spark: whose executors look at the old pictures.
         config: whose clean/ is about to be replaced.
         staging: of the new run, with its listing.
         config_fingerprint: of the new run.
@@ -66,27 +73,29 @@ def plan_reuse(config: Config, staging: Path, *, config_fingerprint: str, versio
     directory = config.work / "clean"
     nothing = OldPictures([])
     new = pq.ParquetFile(staging / LISTING_NAME)
-    if config.image.encoding != "raw" or not (directory / FILE_NAME).exists() or new.metadata.num_rows > MAX_ROWS:
+    if config.image.encoding != "raw" or not (directory / FILE_NAME).exists():
         return nothing
     try:
         manifest, old = read_manifest(directory), pq.ParquetFile(directory / LISTING_NAME)
     except (DataError, OSError, pa.ArrowException):  # nobody needs the old data set: it is about to be replaced
         return nothing
     is_same = (manifest.config_fingerprint, manifest.created_by) == (config_fingerprint, version)
-    if not is_same or max(old.metadata.num_rows, manifest.input_rows) > MAX_ROWS:
+    if not is_same:
         return nothing
-    _write_unchanged(old, new, staging / _UNCHANGED_NAME)
-    return _write_index(directory, manifest, staging / _INDEX_NAME)
-
-
-def _write_unchanged(old: pq.ParquetFile, new: pq.ParquetFile, target: Path) -> None:
+    largest = max(new.metadata.num_rows, old.metadata.num_rows, manifest.input_rows)
+    if largest > MAX_ROWS:
+        say(f"preprocess: decoding all pictures anew, because there are {largest} records, above {MAX_ROWS}")
+        return nothing
     unchanged = pc.is_in(_keys(new), value_set=_keys(old))
+    if not pc.any(unchanged).as_py():
+        return nothing
     start = 0
-    with pq.ParquetWriter(target, pa.schema([("unchanged", pa.bool_())])) as writer:
+    with pq.ParquetWriter(staging / _UNCHANGED_NAME, pa.schema([("unchanged", pa.bool_())])) as writer:
         for part in range(new.num_row_groups):
             num_rows = new.metadata.row_group(part).num_rows
             writer.write_table(pa.table({"unchanged": unchanged.slice(start, num_rows)}), row_group_size=num_rows)
             start += num_rows
+    return _write_index(spark, directory, manifest, staging)
 
 
 def _keys(listing: pq.ParquetFile) -> pa.Array:
@@ -97,15 +106,31 @@ def _keys(listing: pq.ParquetFile) -> pa.Array:
     )
 
 
-def _write_index(directory: Path, manifest: Manifest, target: Path) -> OldPictures:
+def _write_index(spark: SparkSession, directory: Path, manifest: Manifest, staging: Path) -> OldPictures:
+    """Tasks verify the old files and index them; the driver sorts what they have found."""
     entries = [entry for split in manifest.splits.values() for entry in split.files]
-    shape = manifest.image
-    row_bytes = shape.height * shape.width * shape.channels
-    tables = [_index_file(directory, entry, number, row_bytes) for number, entry in enumerate(entries)]
-    index = pa.concat_tables([_INDEX.empty_table(), *tables]).sort_by("key").combine_chunks()
-    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
-        writer.write_table(index)
+    row_bytes = manifest.image.height * manifest.image.width * manifest.image.channels
+    (staging / "old").mkdir()
+
+    def task(number: int) -> None:
+        _write_arrow(_piece(staging, number), _index_file(directory, entries[number], number, row_bytes))
+
+    num_tasks = min(len(entries), spark.sparkContext.defaultParallelism)
+    run_tasks(spark, "preprocess: look at the old pictures", len(entries), task, num_tasks=num_tasks)
+    pieces = [pa.ipc.open_file(_piece(staging, number)).read_all() for number in range(len(entries))]
+    _write_arrow(staging / _INDEX_NAME, pa.concat_tables(pieces).sort_by("key").combine_chunks())
     return OldPictures([directory / entry.path for entry in entries])
+
+
+def _piece(staging: Path, number: int) -> Path:
+    return staging / "old" / f"{number}.arrow"
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
+        writer.write_table(table)
+    partial.replace(path)
 
 
 def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) -> pa.Table:

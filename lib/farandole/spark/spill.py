@@ -1,12 +1,11 @@
 """Rows on their way to their file: one spill file per map task, in which each reduce task finds its rows by an offset.
 
-Layout of a spill file: Arrow IPC messages, sorted by destination file and in it by key, then int64 [num_files + 1] byte
-offsets.
+Layout of a spill file: Arrow IPC messages in the order of their destination files, then int64 [num_files + 1] byte offsets.
 Uncompressed and read through a memory map, so that a row is copied only when it is sorted into its place.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,24 +69,26 @@ def make_pile(
     return Pile(rows, positions[order], copies[order], keys[order], bounds)
 
 
-def write_spill(path: Path, pile: Pile, schema: pa.Schema, *, max_batch_rows: int) -> None:
-    """Writes a pile; to a sibling that is renamed, so that a task that Spark runs twice leaves one whole file."""
-    num_files = len(pile.bounds) - 1
-    offsets = np.empty(num_files + 1, dtype=np.int64)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def write_spill(path: Path, schema: pa.Schema, files: Iterable[Iterable[pa.RecordBatch]]) -> None:
+    """Writes what goes to each output file in turn.
+
+    To a sibling that is renamed, so that a task that Spark runs twice leaves one whole file.
+    """
+    offsets = []
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     with pa.OSFile(str(partial), "wb") as sink:
         with pa.ipc.new_stream(sink, schema) as stream:
-            for file in range(num_files):
-                offsets[file] = sink.tell()
-                for batch in pile.batches(file, schema, max_batch_rows):
+            for batches in files:
+                offsets.append(sink.tell())
+                for batch in batches:
                     stream.write_batch(batch)
-            offsets[num_files] = sink.tell()
-        sink.write(offsets.tobytes())  # after the stream's end marker
+            offsets.append(sink.tell())
+        sink.write(np.array(offsets, np.int64).tobytes())  # after the stream's end marker
     partial.replace(path)
 
 
 def read_spill(path: Path, schema: pa.Schema, file: int, num_files: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a spill file that belong to output file number `file`; nothing else is read from disk."""
+    """The rows of a spill file of `num_files` that belong to output file number `file`; nothing else is read."""
     tail_bytes = 8 * (num_files + 1)
     with pa.memory_map(str(path)) as source:
         tail = source.read_at(16, source.size() - tail_bytes + 8 * file)

@@ -1,67 +1,95 @@
-"""Encoded images between the two halves of preprocess: written once, as they are decoded, and copied once, into their
-row group.
+"""Encoded images between the tasks of preprocess: appended to a file as they are decoded, and read from there straight
+into the row group in which they are stored.
 
-An Arrow IPC file per part, uncompressed and read through a memory map: its rows go to many files of clean/, each of
-which takes a few.
+Every try of a task writes a file of its own, and the staged rows say in which one and where their images are. So a task
+that Spark runs again, or twice at once, leaves rows that fit their images, whoever is the last to write them.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
-SCHEMA = pa.schema([pa.field("image", pa.binary(), nullable=False)])
-MAX_OPEN_PARTS = 16_384
-"""Mapped at a time; Linux allows a process 65,530 maps."""
+from farandole.errors import DataError
+
+FIELDS = (
+    pa.field("images", pa.int64(), nullable=False),  # the number of the file
+    pa.field("start", pa.int64(), nullable=False),  # the byte of the file at which the image starts
+    pa.field("size", pa.int64(), nullable=False),  # of the image, in bytes
+)
+"""Where a staged row's image is."""
+MAX_OPEN_FILES = 256
+
+
+class ImageFile:
+    """A new file of staging/images, to append to."""
+
+    def __init__(self, staging: Path) -> None:
+        self._number, self._end = secrets.randbits(63), 0
+        path = _path(staging, self._number)
+        path.parent.mkdir(exist_ok=True)
+        self._file = path.open("xb")
+
+    def __enter__(self) -> "ImageFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Writes images; returns the columns of FIELDS, int64 [n] each. They can be read when this returns."""
+        self._file.write(b"".join(images))
+        self._file.flush()
+        sizes = np.array([len(image) for image in images], np.int64)
+        starts = self._end + np.cumsum(sizes) - sizes
+        self._end += int(sizes.sum())
+        return {"images": np.full(len(images), self._number), "start": starts, "size": sizes}
 
 
 class StagedImages:
-    """The images of all staged parts, for one Spark task: it opens a part once, and closes all of them with the last
-    reference to it."""
+    """Reads images of all parts, for one Spark task at a time: its files are closed with the last reference to it."""
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._open: dict[int, tuple[list[pa.Array], np.ndarray]] = {}
-        """By part: its arrays, and the row at which each starts."""
+        self._open: dict[int, BinaryIO] = {}
 
-    @contextmanager
-    def writer(self, part: int) -> Iterator[pa.RecordBatchFileWriter]:
-        """For batches of SCHEMA; the file appears, whole, at the end."""
-        target = _path(self._staging, part)
-        target.parent.mkdir(exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            yield writer
-        partial.replace(target)
-
-    def take(self, parts: np.ndarray, rows: np.ndarray) -> pa.Array:
+    def take(self, files: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> pa.Array:
         """Images as a binary array.
 
         Args:
-            parts: int [n].
-            rows: int [n], of the part.
+            files, starts, sizes: int64 [n] each, the columns of FIELDS; less than 2 GB together.
+
+        Raises:
+            DataError: a file of staging/images ends too early; names it.
         """
-        order = np.lexsort((rows, parts))
-        runs = np.split(order, np.flatnonzero(np.diff(parts[order])) + 1)
-        taken = [array for own in runs for array in self._taken(int(parts[own[0]]), rows[own])]
-        return pa.concat_arrays(taken).take(pa.array(np.argsort(order)))
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        data = np.empty(offsets[-1], np.uint8)
+        for row in np.lexsort((starts, files)).tolist():
+            self._read(int(files[row]), int(starts[row]), data[offsets[row] : offsets[row + 1]].data)
+        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+        return pa.Array.from_buffers(pa.binary(), len(sizes), buffers)
 
-    def _taken(self, part: int, rows: np.ndarray) -> Iterator[pa.Array]:
-        """Of ascending rows of one part."""
-        if part not in self._open:
-            if len(self._open) >= MAX_OPEN_PARTS:
-                self._open.clear()
-            with pa.memory_map(str(_path(self._staging, part))) as source:
-                arrays = pa.ipc.open_file(source).read_all()["image"].chunks
-            self._open[part] = arrays, np.cumsum([0, *map(len, arrays)])[:-1]
-        arrays, starts = self._open[part]
-        which = np.searchsorted(starts, rows, side="right") - 1
-        for index in np.unique(which).tolist():
-            yield arrays[index].take(pa.array(rows[which == index] - starts[index]))
+    def _read(self, number: int, start: int, out: memoryview) -> None:
+        path = _path(self._staging, number)
+        if number not in self._open:
+            if len(self._open) >= MAX_OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = path.open("rb", buffering=0)
+            # The rows of a file of clean/ come from many files: what stands behind one of them is not read next.
+            os.posix_fadvise(self._open[number].fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        while out:
+            num_read = os.preadv(self._open[number].fileno(), [out], start)
+            if not num_read:
+                raise DataError(f"{path} ends at byte {start}, before an image does; run preprocess again")
+            out, start = out[num_read:], start + num_read
 
 
-def _path(staging: Path, part: int) -> Path:
-    return staging / "images" / f"part-{part:05d}.arrow"
+def _path(staging: Path, number: int) -> Path:
+    return staging / "images" / f"{number}.bin"

@@ -39,7 +39,7 @@ PIECES = pa.schema(
 """One row per run of rows in one row group, in the order of paths. The metadata's "columns" maps names to types."""
 
 ROWS_PER_PART = 2048
-"""Fixed: the output's file boundaries follow from it."""
+"""Of one task."""
 MAX_PIECES = 16
 """Of a row group: a task that starts inside one reads past what precedes its rows."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"

@@ -64,7 +64,12 @@ def image_loader(config: Config, column: pa.ChunkedArray) -> Callable[[int], byt
     is_valid = array.is_valid().to_numpy(zero_copy_only=False)
     if not hasattr(array, "values"):  # no list: encoded bytes
         return lambda index: array[_checked(is_valid, index)].as_py()
-    values = array.values.to_numpy(zero_copy_only=False)  # null becomes NaN
+    values, is_known = array.values, None
+    if values.null_count and pa.types.is_integer(values.type):
+        # Arrow would make floats of all images as soon as a pixel of one of them is null.
+        is_known = values.is_valid().to_numpy(zero_copy_only=False)
+        values = values.fill_null(0)
+    values = values.to_numpy(zero_copy_only=False)  # a null float becomes NaN
     if pa.types.is_fixed_size_list(array.type):
         offsets = (np.arange(len(array) + 1) + array.offset) * array.type.list_size
     else:
@@ -77,6 +82,9 @@ def image_loader(config: Config, column: pa.ChunkedArray) -> Callable[[int], byt
         if len(pixels) != np.prod(shape):
             raise RejectedError("wrong_channels", f"{len(pixels)} values; data.pixel_shape is {shape}")
         pixels = pixels.reshape(shape)
+        if is_known is not None and not (known := is_known[offsets[index] : offsets[index + 1]]).all():
+            repaired = repair_pixels(np.where(known.reshape(shape), pixels, np.nan), config.missing)
+            pixels = np.rint(repaired).astype(pixels.dtype)
         if pixels.dtype.kind == "f":
             return repair_pixels(pixels, config.missing)
         return pixels if pixels.dtype == np.uint16 else _to_uint8(pixels)
