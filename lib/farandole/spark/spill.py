@@ -1,7 +1,7 @@
 """Rows on their way to their file: one spill file per map task, in which each reduce task finds its rows by an offset.
 
-Layout of a spill file: Arrow IPC messages in the order of their destination files, then int64 [num_files + 1] byte offsets.
-Uncompressed and read through a memory map, so that a row is copied only when it is sorted into its place.
+Layout of a spill file: Arrow IPC messages in the order of their destination files, then int64 [num_files + 1] byte
+offsets. Uncompressed and read through a memory map, so that a row is copied only when it is sorted into its place.
 """
 
 import uuid
