@@ -77,18 +77,20 @@ class StagedImages:
         return pa.Array.from_buffers(pa.binary(), len(sizes), buffers)
 
     def _read(self, number: int, start: int, out: memoryview) -> None:
-        path = _path(self._staging, number)
-        if number not in self._open:
-            if len(self._open) >= MAX_OPEN_FILES:
-                self._open.pop(next(iter(self._open))).close()
-            self._open[number] = path.open("rb", buffering=0)
-            # The rows of a file of clean/ come from many files: what stands behind one of them is not read next.
-            os.posix_fadvise(self._open[number].fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        file = self._open.get(number) or self._open_file(number)
         while out:
-            num_read = os.preadv(self._open[number].fileno(), [out], start)
+            num_read = os.preadv(file.fileno(), [out], start)
             if not num_read:
-                raise DataError(f"{path} ends at byte {start}, before an image does; run preprocess again")
+                raise DataError(f"{file.name} ends at byte {start}, before an image does; run preprocess again")
             out, start = out[num_read:], start + num_read
+
+    def _open_file(self, number: int) -> BinaryIO:
+        if len(self._open) >= MAX_OPEN_FILES:
+            self._open.pop(next(iter(self._open))).close()
+        file = self._open[number] = _path(self._staging, number).open("rb", buffering=0)
+        # The rows of a file of clean/ come from many files: what stands behind one of them is not read next.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        return file
 
 
 def _path(staging: Path, number: int) -> Path:
