@@ -149,3 +149,6 @@ def test_a_file_that_is_not_the_manifests_is_named_and_few_are_open(tmp_path, mo
     path.write_bytes(path.read_bytes()[:-1] + b"X")
     with pytest.raises(DataError, match=r"3\.parquet has SHA-256 .*, the manifest says .*; the file is damaged"):
         RawPages(ROW_BYTES).find(tmp_path, entry, pq.read_metadata(tmp_path / "0.parquet"), 1)
+    path.unlink()
+    with pytest.raises(DataError, match=r"3\.parquet is listed in the manifest but does not exist"):
+        RawPages(ROW_BYTES).find(tmp_path, entry, pq.read_metadata(tmp_path / "0.parquet"), 1)

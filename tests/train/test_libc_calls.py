@@ -2,15 +2,18 @@
 
 import _socket
 import ctypes
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
 from farandole.errors import RankError
 from farandole.train import distributed
 from farandole.train.host_name import answer_gethostname
+from farandole.train.libc_calls import redirect
 
 PROGRAM = """
 import _socket, ctypes, socket
@@ -27,6 +30,15 @@ print(redirected, socket.gethostname(), name.value.decode() == before)
 def test_only_the_library_that_was_named_gets_the_answer() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("1 10.1.2.3 True\n", "")
+
+
+def test_a_function_that_c_calls_is_kept() -> None:
+    function = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)
+    reference = weakref.ref(function)
+    redirect(ctypes.CDLL("libm.so.6"), "gethostname", function)
+    del function
+    gc.collect()
+    assert reference() is not None
 
 
 def test_a_library_that_does_not_ask_is_told_nothing() -> None:
