@@ -22,7 +22,7 @@ from farandole.core.layout import files_by_hash
 from farandole.core.manifest import FileEntry, Manifest, read_manifest
 from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.errors import DataError
-from farandole.spark import clean, decode_parts, ingest, place_parts, records
+from farandole.spark import clean, decode_parts, duplicates, ingest, place_parts, records
 from farandole.spark.clean_files import CleanFile
 from farandole.spark.place_parts import SplitCounts
 
@@ -229,6 +229,24 @@ def test_tasks_that_run_again_leave_the_same_files(
     once, twice = (hashes_of(config.work / "clean") for config in (cleaned[0], messy))
     assert {name for name in once if once[name] != twice.get(name)} <= {"manifest.json", "listing.parquet"}
     assert once.keys() == twice.keys()
+
+
+def test_a_file_of_several_row_groups_holds_the_same_rows(
+    spark: SparkSession, cleaned: tuple[Config, Manifest], messy: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(_spark: Any, _description: str, num_items: int, task: Callable[[int], Any], **_: Any) -> list[Any]:
+        return [task(number) for number in range(num_items)]
+
+    monkeypatch.setattr(decode_parts, "MAX_ROWS_PER_ROW_GROUP", 7)  # which Python workers would not see
+    for module in (clean, duplicates):
+        monkeypatch.setattr(module, "run_tasks", here)
+    manifest = run(spark, messy)
+    (file,) = manifest.splits["train"].files
+    assert len(file.row_groups) > 5
+    assert max(file.row_groups) <= 7
+    for split in manifest.splits:
+        rows, whole = (rows_of(config, f"data/split={split}") for config in (messy, cleaned[0]))
+        assert rows.combine_chunks().equals(whole.combine_chunks())
 
 
 def test_appending_images_moves_no_old_row(spark: SparkSession, messy: Config) -> None:

@@ -94,6 +94,7 @@ def test_a_folder_that_grows_shrinks_and_changes(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "RECORDS_PER_PART", 7)
+    monkeypatch.setattr(decode_parts, "MAX_ROWS_PER_ROW_GROUP", 3)  # seen by `stage`, which runs here
     config, raw = config_for(tmp_path, "work", source="folder"), tmp_path / "raw"
     for index in range(30):
         bmp(raw / f"c{index % 2}" / f"{index:02d}", index)
