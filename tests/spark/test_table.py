@@ -187,7 +187,7 @@ def test_a_column_without_a_value_in_train_is_refused(spark: SparkSession, tmp_p
 def test_a_mode_does_not_depend_on_parts_signs_of_zero_or_infinities(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = [0.0, -0.0, math.inf, -0.0, 0.0, math.inf, 1.0, math.inf, 1.0, math.inf, 1.0, math.inf, None, 0.0]
+    values = [0.0, -0.0, math.inf, -0.0, 0.0, math.inf, 1.0, math.inf, 1.0, math.inf, math.inf, math.inf, None, 1.0]
     columns = {"image": [png(seed) for seed in range(14)], "label": list("ab" * 7), "x": values}
     put(tmp_path / "raw", "x.parquet", columns)
     rule = {"columns": {"x": {"policy": "fill", "statistic": "mode"}}}
