@@ -134,7 +134,7 @@ def test_a_folder_that_grows_shrinks_and_changes(
 def test_a_table_that_gets_a_partition_and_another_file(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_files, "ROWS_PER_PART", 8)
+    monkeypatch.setattr(table_files, "ROWS_PER_PART", 12)
     monkeypatch.setattr(decode_parts, "MAX_ROWS_PER_ROW_GROUP", 3)
     data = {"source": "table", "id_column": "id", "keep_columns": ["weight"]}
     config = config_for(tmp_path, "work", **data)
