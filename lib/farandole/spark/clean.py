@@ -40,8 +40,8 @@ from farandole.spark.staged_images import StagedImages
 from farandole.spark.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
-TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
-"""Items are parts, groups of parts and files."""
+DECODE_TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
+"""Parts take unequal time to decode; groups of rows and files are even. Items are parts, groups and files."""
 
 
 def preprocess(
@@ -72,13 +72,12 @@ def preprocess(
         staging.mkdir()
         source = prepare(spark, config, listing, staging)
         old = plan_reuse(spark, config, staging, config_fingerprint=config_fingerprint, version=created_by())
-        num_tasks = _num_tasks(spark, source.num_parts)
         reused = run_tasks(
             spark,
             "preprocess: decode",
             source.num_parts,
             lambda part: stage_part(config, source, old, staging, part),
-            num_tasks=num_tasks,
+            num_tasks=_num_tasks(spark, source.num_parts, DECODE_TASKS_PER_SLOT),
             failure_mark=staging / "failed",
         )
         if old.files:
@@ -92,7 +91,7 @@ def preprocess(
             "preprocess: place rows",
             len(groups),
             lambda group: place_parts(config, source, fills, directory, group, groups[group]),
-            num_tasks=num_tasks,
+            num_tasks=_num_tasks(spark, len(groups)),
         )
         images = StagedImages(staging)
         files = run_tasks(
@@ -110,9 +109,9 @@ def preprocess(
     return manifest
 
 
-def _num_tasks(spark: SparkSession, num_items: int) -> int:
+def _num_tasks(spark: SparkSession, num_items: int, tasks_per_slot: int = 1) -> int:
     """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
-    wanted = TASKS_PER_SLOT * spark.sparkContext.defaultParallelism
+    wanted = tasks_per_slot * spark.sparkContext.defaultParallelism
     return max(min(wanted, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
 
 
