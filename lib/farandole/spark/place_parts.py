@@ -123,6 +123,14 @@ def place_rows(
 ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """Where the rows of a staged part go.
 
+    Args:
+        config: section split.
+        source: the splits that it names.
+        staging: of the run.
+        part: its number.
+        dropped: what `read_dropped` says of it.
+        columns: more that are wanted.
+
     Returns:
         Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
         and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
