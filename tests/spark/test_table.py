@@ -268,6 +268,15 @@ def test_a_null_pixel_changes_no_other_picture(tmp_path: Path, kind: pa.DataType
     assert dropping(1).ravel().tolist() == bright
     with pytest.raises(table_rows.RejectedError, match="nan_pixels: 1 of 4 values are NaN or null"):
         dropping(2)
+    limit = 65535 if kind == pa.uint16() else 255
+    for value in (limit, limit + 1):  # what fills must not wrap around
+        config = config_for(tmp_path, missing={"pixels": "fill", "pixel_value": value}, pixel_shape=[2, 2])
+        filling = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
+        if value == limit:
+            assert filling(2).ravel().tolist() == [1, limit, 1, 1]
+        else:
+            with pytest.raises(table_rows.RejectedError, match=f"integers of 1 to {value}; expected 0 to {limit}"):
+                filling(2)
 
 
 def load_pixels(config: Config, values: list[int], kind: pa.DataType) -> Any:

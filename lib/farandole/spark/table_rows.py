@@ -84,10 +84,10 @@ def image_loader(config: Config, column: pa.ChunkedArray) -> Callable[[int], byt
         pixels = pixels.reshape(shape)
         if is_known is not None and not (known := is_known[offsets[index] : offsets[index + 1]]).all():
             repaired = repair_pixels(np.where(known.reshape(shape), pixels, np.nan), config.missing)
-            pixels = np.rint(repaired).astype(pixels.dtype)
-        if pixels.dtype.kind == "f":
+            pixels = np.rint(repaired)
+        elif values.dtype.kind == "f":
             return repair_pixels(pixels, config.missing)
-        return pixels if pixels.dtype == np.uint16 else _to_uint8(pixels)
+        return _as_integers(pixels, np.uint16 if values.dtype == np.uint16 else np.uint8)
 
     return load
 
@@ -98,10 +98,11 @@ def _checked(is_valid: np.ndarray, index: int) -> int:
     return index
 
 
-def _to_uint8(pixels: np.ndarray) -> np.ndarray:
-    if pixels.min() < 0 or pixels.max() > 255:
-        raise RejectedError("undecodable", f"integers of {pixels.min()} to {pixels.max()}; expected 0 to 255")
-    return pixels.astype(np.uint8)
+def _as_integers(pixels: np.ndarray, kind: type[np.unsignedinteger]) -> np.ndarray:
+    least, most, limit = pixels.min(), pixels.max(), np.iinfo(kind).max
+    if least < 0 or most > limit:
+        raise RejectedError("undecodable", f"integers of {least:.0f} to {most:.0f}; expected 0 to {limit}")
+    return pixels.astype(kind, copy=False)
 
 
 def _read_pieces(
