@@ -50,9 +50,8 @@ def preprocess(
     """Writes config.work/clean from a listing of `records.list_source`, in one step, and returns its manifest.
 
     The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
-    as long as their ids are the same. Of pictures that are equal after
-    resizing one is kept: of the test split before val before the rest, then the smallest image_id. Equal pictures
-    under different labels are all rejected.
+    as long as their ids are the same. Of pictures that are equal after resizing one is kept: of the test split before
+    val before the rest, then the smallest image_id. Equal pictures under different labels are all rejected.
 
     Args:
         spark: whose executors see the source and config.work under the same paths as this process.

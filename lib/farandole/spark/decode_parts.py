@@ -1,7 +1,8 @@
 """The first tasks of preprocess: part N of the listing -> staging/parts, staging/images and staging/rejected.
 
 A part is a row group of the listing. Everything that is written here is a function of the part's number and the
-files, so that a task can run again, or twice at once. Arrow and Pillow only, no Spark.
+files, but for the names of image files, so that a task can run again, or twice at once. Arrow and Pillow only, no
+Spark.
 """
 
 from collections.abc import Callable, Iterator

@@ -93,7 +93,7 @@ def _mode(spark: SparkSession, config: Config, source: Source, staging: Path, na
     def counted(part: int) -> dict[int | float | str | bool, int]:
         values = _train_values(config, source, staging, part, name)
         if pa.types.is_floating(values.type):
-            values = pc.add(values.filter(pc.is_finite(values)), pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
+            values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
         found = pc.value_counts(values)
         return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
 
@@ -119,9 +119,9 @@ def _refuse_empty(count: int, name: str, statistic: str) -> None:
 def _train_values(config: Config, source: Source, staging: Path, part: int, name: str) -> pa.ChunkedArray:
     rows, _, splits = place_rows(config, source, staging, part, read_dropped(staging, part), [f"{SIDE}{name}"])
     values = rows[f"{SIDE}{name}"].filter(pa.array(splits == SPLITS.index("train")))
-    return as_numbers(nan_to_null(values).drop_null())
+    values = as_numbers(nan_to_null(values).drop_null())
+    return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values
 
 
 def _floats(values: pa.ChunkedArray) -> np.ndarray:
-    floats = values.cast(pa.float64(), safe=False).to_numpy()
-    return floats[np.isfinite(floats)]
+    return values.cast(pa.float64(), safe=False).to_numpy()

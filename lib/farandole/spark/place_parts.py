@@ -188,7 +188,7 @@ def _count(placed: pa.Table, num_classes: int, num_channels: int) -> dict[str, S
             )
             counts[split] = SplitCounts(
                 class_counts=np.bincount(rows["label"].to_numpy(), minlength=num_classes),
-                id_checksum=id_checksum(hash_ids(rows["image_id"]), 0),
+                id_checksum=id_checksum(rows["key"].to_numpy(), 0),
                 sums=sums,
                 squares=squares,
             )

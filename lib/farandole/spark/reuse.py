@@ -9,7 +9,6 @@ out anew over all records; so the result is that of a run without the old data s
 
 import math
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pyspark.sql import SparkSession
 from farandole.config import Config, Image
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
 from farandole.core.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
-from farandole.core.parquet import open_file, open_source
+from farandole.core.parquet import open_file, open_source, write_file
 from farandole.core.raw_pages import find_images
 from farandole.errors import DataError
 from farandole.log import say
@@ -110,27 +109,17 @@ def _write_index(spark: SparkSession, directory: Path, manifest: Manifest, stagi
     """Tasks verify the old files and index them; the driver sorts what they have found."""
     entries = [entry for split in manifest.splits.values() for entry in split.files]
     row_bytes = manifest.image.height * manifest.image.width * manifest.image.channels
-    (staging / "old").mkdir()
+    pieces = [f"old/part-{number:05d}.parquet" for number in range(len(entries))]
 
     def task(number: int) -> None:
-        _write_arrow(_piece(staging, number), _index_file(directory, entries[number], number, row_bytes))
+        write_file(staging, pieces[number], _INDEX, [_index_file(directory, entries[number], number, row_bytes)])
 
     num_tasks = min(len(entries), spark.sparkContext.defaultParallelism)
     run_tasks(spark, "preprocess: look at the old pictures", len(entries), task, num_tasks=num_tasks)
-    pieces = [pa.ipc.open_file(_piece(staging, number)).read_all() for number in range(len(entries))]
-    _write_arrow(staging / _INDEX_NAME, pa.concat_tables(pieces).sort_by("key").combine_chunks())
+    index = pa.concat_tables([pq.ParquetFile(staging / piece).read() for piece in pieces]).sort_by("key")
+    with pa.OSFile(str(staging / _INDEX_NAME), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
+        writer.write_table(index.cast(_INDEX).combine_chunks())
     return OldPictures([directory / entry.path for entry in entries])
-
-
-def _piece(staging: Path, number: int) -> Path:
-    return staging / "old" / f"{number}.arrow"
-
-
-def _write_arrow(path: Path, table: pa.Table) -> None:
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
-        writer.write_table(table)
-    partial.replace(path)
 
 
 def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) -> pa.Table:
