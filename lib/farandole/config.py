@@ -14,12 +14,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from farandole.data_config import ColumnPolicy, Data, Missing, Section
 from farandole.errors import ConfigError
+from farandole.location import Location
 from farandole.train_config import Augment, Evaluate, Model, Train
 
 
 class Paths(Section):
-    work: str = Field(default="work", min_length=1)
-    """Directory under which everything is written: clean/, balanced/, runs/."""
+    work: Location = Field(default="work", min_length=1, validate_default=True)
+    """Directory under which everything is written: clean/, balanced/, runs/. All executors must see it at this path."""
 
 
 class Image(Section):
@@ -89,7 +90,7 @@ class Pipeline(Section):
 class Config(Section):
     """A whole pipeline, validated. Sections are TOML tables of the same names."""
 
-    paths: Paths = Paths()
+    paths: Paths = Field(default_factory=Paths)  # where the user is when the config is loaded
     data: Data = Data()
     image: Image = Image()
     missing: Missing = Missing()
@@ -143,7 +144,7 @@ class Config(Section):
 
     @property
     def work(self) -> Path:
-        return Path(self.paths.work).absolute()
+        return Path(self.paths.work)
 
 
 def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -200,6 +201,8 @@ def _explain(item: Any) -> str:
         prefix = ".".join(str(part) for part in item["loc"][:-1])
         hint = f"did you mean {f'{prefix}.{nearest[0]}' if prefix else nearest[0]}?" if nearest else ""
         return f"unknown key {name!r}; {hint or 'known are ' + ', '.join(known)}"
+    if item["type"] == "location":  # its text holds what was received
+        return f"{name} {item['msg']}"
     if item["type"] == "value_error":  # raised by a validator of ours, whose text names the key
         return str(item["ctx"]["error"])
     return f"{name}: {item['msg']}; received {item['input']!r}"

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from farandole.location import Location, absolute
 
 
 class Section(BaseModel):
@@ -17,8 +19,8 @@ class Data(Section):
     source: Literal["digits", "folder", "table"] = "digits"
     """digits: scikit-learn's bundled 1,797 handwritten digits. folder: SPLIT/CLASS/FILE or CLASS/FILE in data.path.
     table: Parquet files in data.path, in folders like date=2026-01-31/ or not."""
-    path: str = ""
-    """The folder that holds the images, or the table."""
+    path: Location = ""
+    """The folder that holds the images, or the table. All executors must see it at this path."""
     label_table: str = ""
     """Of a folder: a CSV file with a header, or JSON with an object per line; absolute, or relative to data.path.
     Labels and splits then come from its columns, whatever the folders are called."""
@@ -36,6 +38,12 @@ class Data(Section):
     """Of a table or label table: further columns that go with each image into clean/ and balanced/."""
     pixel_shape: list[int] = []
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
+
+    @field_validator("label_table")
+    @classmethod
+    def _beside_the_images(cls, table: str, info: ValidationInfo) -> str:
+        folder = info.data.get("path")
+        return absolute(table, base=folder) if folder else table
 
     @model_validator(mode="after")
     def _path_given(self) -> "Data":

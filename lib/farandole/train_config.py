@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from farandole.data_config import Section
+from farandole.location import RUN_NAME, RunOrPath
 
 
 class Augment(Section):
@@ -70,7 +71,7 @@ class Train(Section):
     """petastorm reads the same rows in its own order; see README for what that costs."""
     reader_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
     """How much input one rank keeps in memory."""
-    run_name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")
+    run_name: str = Field(default="", pattern=rf"^({RUN_NAME})?$")
     """Directory under runs/. Empty: MODEL-FINGERPRINT, so that the same command finds its own run again."""
     log_every_steps: int = Field(default=50, ge=1)
     checkpoint_every_steps: int = Field(default=200, ge=1)
@@ -86,7 +87,7 @@ class Train(Section):
     Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""
     max_restarts: int = Field(default=3, ge=0)
     """How often ranks are started again, from the newest checkpoint, after one died or hung."""
-    warm_start: str = ""
+    warm_start: RunOrPath = ""
     """Start with the weights of another run: its name under runs/, or the path of its directory."""
 
     @property

@@ -4,7 +4,7 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config import load_config, parse_config
-from farandole.errors import ConfigError, DataError
+from farandole.errors import ConfigError, DataError, ResourceError
 from farandole.train.run_directory import RunDirectory
 
 
@@ -36,6 +36,19 @@ def test_other_settings_are_refused_with_the_difference(tmp_path, manifest):
     message = r"other settings: train.learning_rate 0.001 -> 0.5, train.optimizer 'adam' -> 'sgd'; choose another"
     with pytest.raises(ConfigError, match=message):
         other.is_finished()
+
+
+def test_what_the_leader_wrote_elsewhere_is_missed(tmp_path, manifest):
+    run, config = run_for(tmp_path, manifest, run_name="mine")
+    run.prepare(config)
+    run.checkpoints.mkdir()
+    with pytest.raises(ResourceError, match=r"but .*mine/model/model.json and .*mine/receipts.jsonl are not there"):
+        run.check_written(num_epochs=1, wait_seconds=0.0)
+    run.model.mkdir()
+    (run.model / "model.json").touch()
+    run.check_written(num_epochs=0, wait_seconds=0.0)  # stopped before the end of an epoch: no receipt yet
+    run.receipts.touch()
+    run.check_written(num_epochs=1, wait_seconds=0.0)
 
 
 def test_damaged_settings_are_named(tmp_path, manifest):

@@ -4,6 +4,7 @@ Needs neither TensorFlow nor Horovod, since the driver asks it before any rank s
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from farandole.config import Config
 from farandole.core.commit import write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
-from farandole.errors import ConfigError, DataError
+from farandole.errors import ConfigError, DataError, ResourceError
 from farandole.train_config import Augment
 
 # What may change between two starts of one run without changing what it computes, up to the rounding of sums.
@@ -109,6 +110,26 @@ class RunDirectory:
         if not self._settings_file.exists():
             write_text(self.config, tomli_w.dumps(config.model_dump(exclude_none=True)))  # TOML has no null
             write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
+
+    def check_written(self, *, num_epochs: int, wait_seconds: float = 60.0) -> None:
+        """Looks for what the leader has written: it does so on its own host, which may see another directory.
+
+        Args:
+            num_epochs: whole ones that were trained; for each there is a receipt.
+            wait_seconds: for a file server to show here what was written there.
+
+        Raises:
+            ResourceError: the model, the checkpoints or the receipts are missing.
+        """
+        expected = [self.model / "model.json", self.checkpoints, *([self.receipts] if num_epochs else [])]
+        deadline = time.monotonic() + wait_seconds
+        while missing := [path for path in expected if not path.exists()]:
+            if time.monotonic() >= deadline:
+                raise ResourceError(
+                    f"training ended, but {' and '.join(map(str, missing))} are not there: the leader wrote elsewhere; "
+                    f"set paths.work to a directory that the driver and all executors share"
+                )
+            time.sleep(0.5)
 
     def _check_links(self) -> None:
         inside = [path for path in self.path.iterdir() if path.is_symlink()] if self.path.is_dir() else []
