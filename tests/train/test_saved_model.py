@@ -4,6 +4,7 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config import parse_config
+from farandole.core.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.distributed import World
 from farandole.train.evaluate import evaluate_saved_model
@@ -11,7 +12,7 @@ from farandole.train.models import build_model
 from farandole.train.progress import Progress
 from farandole.train.saved_model import load_model, save_model
 
-CONFIG = parse_config({"model": {"name": "mlp", "arguments": {"hidden_units": [4]}}})
+CONFIG = parse_config({"image": {"resize": "crop"}, "model": {"name": "mlp", "arguments": {"hidden_units": [4]}}})
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def test_the_weights_come_back(saved):
     assert described.name == "mlp"
     for mine, theirs in zip(loaded.variables, model.variables, strict=True):
         assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+
+
+def test_it_says_how_its_pictures_are_decoded(saved):
+    directory, _, _ = saved
+    _, described = load_model(directory)
+    assert described.image_rules == CONFIG.image
+    assert described.rules_version == RULES_VERSION
+
+
+def test_whoever_may_read_the_rest_may_read_the_weights(saved):
+    directory, _, _ = saved
+    (directory / "other").touch()
+    assert len({path.stat().st_mode for path in directory.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("change", [other_classes, other_image])

@@ -6,6 +6,7 @@ checkpoints/step-000000123.json             written last: without it, the other 
 
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,10 @@ def save_weights(path: Path, tensors: dict[str, np.ndarray]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)
         save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, partial)
+        partial.chmod(mode)  # safetensors lets only the owner read, and models are for others, too
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = file_sha256(partial)

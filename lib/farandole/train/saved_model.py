@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farandole.config import Config
+from farandole.config import Image as ImageRules
 from farandole.core.commit import write_text
+from farandole.core.image import RULES_VERSION
 from farandole.core.manifest import ImageEntry, Manifest
 from farandole.errors import DataError
 from farandole.train.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
@@ -27,6 +29,11 @@ class SavedModel(BaseModel):
     arguments: dict[str, Any]
     precision: str
     image: ImageEntry
+    image_rules: ImageRules | None = None
+    """How a picture is decoded for this model: core.image.decode(bytes, image_rules) gives what it was trained on. None
+    in models of versions that did not keep it."""
+    rules_version: int | None = None
+    """core.image.RULES_VERSION of then."""
     class_names: list[str]
     weights_sha256: str
 
@@ -39,6 +46,8 @@ def save_model(directory: Path, model: Any, config: Config, manifest: Manifest) 
         arguments=config.model.arguments,
         precision=config.train.precision,
         image=manifest.image,
+        image_rules=config.image,
+        rules_version=RULES_VERSION,
         class_names=manifest.class_names,
         weights_sha256=sha256,
     )
