@@ -10,7 +10,7 @@ from farandole.core.commit import exclusive, write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.log import say
-from farandole.report.from_run import most_confident, write_run_report
+from farandole.report.from_run import draw_report, most_confident
 from farandole.spark.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
@@ -25,6 +25,9 @@ def evaluate(config: Config) -> None:
     own = fingerprint([config.evaluate.model_dump(), run.fingerprint, (run.model / "model.json").read_text()])
     if _is_done(target, own):
         say("evaluate: up to date")
+        if not (target / "report.html").exists():
+            metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
+            draw_report(target / "report.html", run.path, metrics, manifest, config.work / "balanced")
     else:
         with exclusive(target):
             _run_evaluation(session, config, manifest, run, target, own)
@@ -51,10 +54,10 @@ def _run_evaluation(
     }
     results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=target / "logs")
     trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
-    metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"]}
     wrong = most_confident(results, config.evaluate.num_wrong_images)
-    write_run_report(target / "report.html", run.path, metrics, manifest, data, wrong)
+    metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}
     write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    draw_report(target / "report.html", run.path, metrics, manifest, data)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from farandole.core.epoch_plan import plan_epoch
 from farandole.core.manifest import Manifest
 from farandole.errors import GateError
 from farandole.log import say
-from farandole.report.from_run import most_confident, write_run_report
+from farandole.report.from_run import draw_report, most_confident
 from farandole.report.progress import follow
 from farandole.spark.launch import check_slots, check_slots_early, launch_ranks
 from farandole.spark.restart import launch_with_restarts
@@ -51,6 +51,8 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
     run = RunDirectory(config, manifest)
     if run.is_finished():
         say("train: up to date")
+        if not run.report.exists():
+            draw_report(run.report, run.path, json.loads(run.metrics.read_text()), manifest, config.work / "balanced")
     else:
         announce("train", f"{run.path} is not finished", config, asked)
         spark = checked()
@@ -83,10 +85,11 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
     position = newest_position(run.checkpoints)
     with follow(run.history, total, position.global_step if position else 0):
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
-    metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"]}
+    run.check_written(num_epochs=results[0]["metrics"]["train"]["epochs"])
     wrong = most_confident(results, config.evaluate.num_wrong_images)
-    write_run_report(run.report, run.path, metrics, manifest, data, wrong)
-    write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # last: it says that the run is finished
+    metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"], "wrong_rows": wrong}
+    write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # it says that the run is finished
+    draw_report(run.report, run.path, metrics, manifest, data)
 
 
 def _resume_point(run: RunDirectory) -> str:
@@ -107,7 +110,8 @@ def _show(run: RunDirectory) -> None:
             say(
                 f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
             )
-    say(f"report: {run.report}")
+    if run.report.exists():
+        say(f"report: {run.report}")
 
 
 def check_gate(config: Config, metrics_file: Path) -> None:

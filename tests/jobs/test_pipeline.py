@@ -20,9 +20,14 @@ ROOT = Path(__file__).parent.parent.parent
 QUICK = ["train.epochs=3", "train.run_name=quick", "model.name=mlp", "model.arguments={hidden_units=[64]}"]
 
 
+def environment_of_a_user(more: dict[str, str] | None = None) -> dict[str, str]:
+    """Without what pytest needs; more comes on top."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(more or {})}
+
+
 def start(job: str, *settings: str, more: dict[str, str] | None = None, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(more or {})}
-    environment.pop("PYTHONPATH", None)
+    environment = environment_of_a_user(more)
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     return subprocess.Popen(
         ["spark-submit", str(ROOT / "jobs" / f"{job}.py"), *arguments],
@@ -30,9 +35,9 @@ def start(job: str, *settings: str, more: dict[str, str] | None = None, **option
     )  # fmt: skip
 
 
-def submit(job: str, *settings: str) -> tuple[int, list[str]]:
+def submit(job: str, *settings: str, more: dict[str, str] | None = None) -> tuple[int, list[str]]:
     """The exit code and the lines on stderr."""
-    process = start(job, *settings)
+    process = start(job, *settings, more=more)
     _, errors = process.communicate(timeout=240)
     return process.returncode, errors.splitlines()
 
@@ -233,3 +238,39 @@ def test_a_killed_driver_and_ctrl_c_leave_nothing_and_the_same_command_resumes(w
     assert not [*copy.glob("runs/long/**/.*.partial"), *copy.glob("runs/long/logs/launch-*")]
     receipts = [json.loads(line) for line in (copy / "runs/long/receipts.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in receipts] == list(range(150))
+
+
+def test_a_report_that_cannot_be_drawn_is_a_warning_and_the_next_call_draws_it(work, tmp_path):
+    copy = shutil.copytree(work, tmp_path / "work")
+    run = copy / "runs/quick"
+    (run / "report.html").unlink()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "matplotlib.py").write_text("raise ImportError('no matplotlib')")
+    code, lines = submit("train", f"paths.work={copy}", *QUICK, more={"PYTHONPATH": str(broken)})
+    warned = [line for line in lines if line.startswith("warning: ")]
+    assert code == 0, lines
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: the report cannot be drawn: ImportError: no matplotlib; the figures are in")
+    assert not (run / "report.html").exists()
+    code, lines = submit("train", f"paths.work={copy}", *QUICK)
+    assert (code, lines[-1]) == (0, f"report: {run}/report.html")
+    assert (run / "report.html").read_bytes() == (work / "runs/quick/report.html").read_bytes()
+
+
+def test_executors_with_directories_of_their_own_write_where_the_job_says(work, tmp_path):
+    settings = ["paths.work=work", *QUICK]
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    environment = environment_of_a_user({"SPARK_CONF_DIR": str(ROOT / "conf/spark")})
+    done = subprocess.run(
+        ["spark-submit", "--master", "local-cluster[2,1,1024]", ROOT / "jobs/train.py", *arguments],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "work/runs/quick"
+    assert done.stderr.splitlines()[-1] == f"report: {run}/report.html"
+    assert (run / "model/weights.safetensors").read_bytes() == (
+        work / "runs/quick/model/weights.safetensors"
+    ).read_bytes()
+    assert (run / "receipts.jsonl").read_bytes() == (work / "runs/quick/receipts.jsonl").read_bytes()
+    assert list((run / "checkpoints").glob("*.json"))

@@ -12,6 +12,7 @@ import numpy as np
 from farandole.core.json_lines import read_lines
 from farandole.core.manifest import Manifest
 from farandole.core.reader import SplitFiles
+from farandole.log import gist, say, write_stack
 
 if TYPE_CHECKING:
     from farandole.report.html import WrongImage
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 PACKAGES = ("farandole", "tensorflow-cpu", "tensorflow", "keras", "horovod", "pyspark", "pyarrow", "petastorm", "numpy")
 
 
-def write_run_report(
-    path: Path, run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path, wrong: list[dict[str, Any]]
-) -> None:
-    """Writes the report of one run as a self-contained HTML file.
+def draw_report(path: Path, run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path) -> None:
+    """Writes the report of one run as a self-contained HTML file, or a warning: a run is whole without it.
 
     Args:
         path: of the report.
@@ -30,8 +29,18 @@ def write_run_report(
         metrics: what metrics.json holds.
         manifest: of the balanced data set.
         data: the directory of that data set.
-        wrong: rows of the test split to show, as farandole.train.evaluate.Wrong has them.
     """
+    try:
+        _write(path, run, metrics, manifest, data)
+    except Exception as error:
+        stack = write_stack(error, run / "logs", "report")
+        say(
+            f"warning: the report cannot be drawn: {type(error).__name__}: {gist(str(error))}; the figures are in "
+            f"metrics.json, and the same command tries again" + (f"; the stack is in {stack}" if stack else "")
+        )
+
+
+def _write(path: Path, run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path) -> None:
     from farandole.report.html import RunReport, write_report
 
     report = RunReport(
@@ -41,7 +50,7 @@ def write_run_report(
         receipts=read_lines(run / "receipts.jsonl"),
         manifest=manifest,
         config_toml=(run / "config.toml").read_text(encoding="utf-8"),
-        wrong_images=_load_images(wrong, manifest, data),
+        wrong_images=_load_images(metrics.get("wrong_rows", []), manifest, data),
         versions=_versions(),
     )
     write_report(path, report)
