@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.train import rank
 from farandole.train.progress import Progress
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.core.balance import plan_balance
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats

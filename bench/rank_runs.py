@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
 from farandole.core.manifest import read_manifest
 from farandole.spark.child import Child

@@ -94,13 +94,13 @@ def epochs(root: Path) -> Iterable[Any]:
     import pandas  # noqa: F401  an import is no part of the reading
     import tensorflow as tf
 
+    from farandole.config.train import Augment
     from farandole.core.epoch_plan import plan_epoch, slice_for
     from farandole.core.manifest import read_manifest
     from farandole.core.reader import SplitFiles
     from farandole.train.augment import augmented
     from farandole.train.input_pipeline import Prefetcher
     from farandole.train.readers import open_reader
-    from farandole.train_config import Augment
 
     manifest = read_manifest(root)
     files = SplitFiles(root, manifest, "train")

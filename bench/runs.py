@@ -69,7 +69,7 @@ def _pss_bytes(process: psutil.Process) -> int:
 
 
 def farandole(work: Path) -> Job:
-    from farandole.config import parse_config
+    from farandole.config.load import parse_config
     from farandole.core.manifest import read_manifest
     from farandole.spark.rebalance import rebalance
 
@@ -125,7 +125,7 @@ def duckdb(work: Path) -> Job:
 
 
 def preprocess(work: Path) -> Job:
-    from farandole.config import parse_config
+    from farandole.config.load import parse_config
     from farandole.spark.clean import preprocess
     from farandole.spark.records import list_source
 
@@ -150,7 +150,7 @@ def read_decode(work: Path) -> Job:
 def farandole_decode(work: Path, side: int) -> Job:
     import numpy as np
 
-    from farandole.config import parse_config
+    from farandole.config.load import parse_config
     from farandole.core import image
 
     rules = parse_config({"image": {"height": side, "width": side, "channels": 3}}).image

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from farandole.cli import run_job
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.commit import exclusive, write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from farandole.cli import run_job
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import ensure_balanced
 

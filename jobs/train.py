@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from farandole.cli import run_job
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.commit import exclusive, write_text
 from farandole.core.epoch_plan import plan_epoch
 from farandole.core.manifest import Manifest

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 
 SIDE = 4
 

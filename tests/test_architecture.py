@@ -10,12 +10,13 @@ ROOT = Path(__file__).parents[1]
 
 # Level -> the levels that it may import. A level is a folder of lib/farandole; "base" is the files beside them.
 ALLOWED = {
-    "base": {"base"},
-    "core": {"base", "core"},
-    "spark": {"base", "core", "spark"},
-    "train": {"base", "core", "train"},
-    "report": {"base", "core", "report"},
-    "jobs": {"base", "core", "spark", "train", "report"},
+    "base": {"base", "config"},
+    "config": {"base", "config"},
+    "core": {"base", "config", "core"},
+    "spark": {"base", "config", "core", "spark"},
+    "train": {"base", "config", "core", "train"},
+    "report": {"base", "config", "core", "report"},
+    "jobs": {"base", "config", "core", "spark", "train", "report"},
 }
 HEAVY = {"pyspark", "tensorflow", "keras", "horovod", "petastorm"}
 FRAMEWORKS = {"spark": {"pyspark"}, "train": {"tensorflow", "keras", "petastorm"}}

@@ -3,7 +3,7 @@
 import pytest
 
 from farandole.cli import run_job
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.errors import ConfigError, DataError, FarandoleError, GateError, RankError, ResourceError, error_for
 from farandole.log import error_line
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from farandole.config import Config, describe_keys, load_config
+from farandole.config.load import Config, describe_keys, load_config
 from farandole.errors import FarandoleError
 from farandole.log import error_line, say, write_stack
 

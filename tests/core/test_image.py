@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from farandole.config import Image as ImageRules
+from farandole.config.load import Image as ImageRules
 from farandole.core import image
 from farandole.core.quality import RejectedError
 

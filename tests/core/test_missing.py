@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farandole.config.data import Missing
 from farandole.core import missing
 from farandole.core.quality import RejectedError
-from farandole.data_config import Missing
 
 N = np.nan
 HOLED = np.array([[0, N, 20, 30], [N, 10, N, 40], [N, N, N, N], [8, 12, 16, N]], np.float32)

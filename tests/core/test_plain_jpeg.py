@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from farandole.config import Image as Rules
+from farandole.config.load import Image as Rules
 from farandole.core import image, plain_jpeg
 from farandole.core.plain_jpeg import decode_plain
 from farandole.core.quality import RejectedError

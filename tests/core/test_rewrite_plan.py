@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.core.balance import plan_balance
 from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.rebalance_plan import plan_rebalance

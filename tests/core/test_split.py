@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config import Split
+from farandole.config.load import Split
 from farandole.core.schema import SPLITS
 from farandole.core.split import UNSPLIT, assign_splits
 

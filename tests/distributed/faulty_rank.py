@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.errors import DataError
 from farandole.train import rank
 from farandole.train.progress import Progress

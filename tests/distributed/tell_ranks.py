@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from farandole.config.train import Train
 from farandole.spark.launch import launch_ranks
 from farandole.spark.session import num_slots, start_session
-from farandole.train_config import Train
 
 spark = start_session("tell", Path("no file: this is not local mode"))
 num_ranks, logs = int(sys.argv[1]), Path(sys.argv[2])

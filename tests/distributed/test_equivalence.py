@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from balanced_data import CLASS_NAMES, write_balanced
 from distributed.ranks import finish_ranks, run_ranks, start_ranks
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
 from farandole.train.checkpoint import newest_position
 from farandole.train.run_directory import RunDirectory

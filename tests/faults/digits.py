@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.spark import clean_files, move
 
 

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
 from balanced_data import write_balanced
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.core.commit import exclusive
 from farandole.core.manifest import read_manifest
 from farandole.errors import DataError

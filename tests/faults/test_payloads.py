@@ -13,7 +13,7 @@ import pytest
 
 from balanced_data import write_balanced
 from distributed.ranks import finish_ranks, start_ranks
-from farandole.config import load_config, parse_config
+from farandole.config.load import load_config, parse_config
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.fingerprint import file_sha256
 from farandole.core.reader import SplitFiles

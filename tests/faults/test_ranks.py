@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from balanced_data import write_balanced
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
 from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark import lookout

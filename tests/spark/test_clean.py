@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config import Config, Data, Image, Paths, Split
+from farandole.config.load import Config, Data, Image, Paths, Split
 from farandole.core import image
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.layout import files_by_hash

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farandole.config import Config, Data, Image
+from farandole.config.load import Config, Data, Image
 from farandole.core.quality import RejectedError
 from farandole.errors import ConfigError, DataError
 from farandole.spark import ingest

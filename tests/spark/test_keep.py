@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core import commit
 from farandole.core.epoch_plan import plan_epoch, slice_for
 from farandole.core.fingerprint import id_checksum

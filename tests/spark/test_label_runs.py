@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.spark import clean, records, stages

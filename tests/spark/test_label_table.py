@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.errors import ConfigError, DataError
 from farandole.spark import records, stages
 from labelled_folder import config_for, put, write

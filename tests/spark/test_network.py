@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.errors import ConfigError, ResourceError
 from farandole.spark.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.placement import Offer, Seat

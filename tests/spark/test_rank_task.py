@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from farandole.config.train import Train
 from farandole.spark import launch
 from farandole.spark.placement import Offer, Seat
-from farandole.train_config import Train
 
 SEAT = Seat(host="a", offers=(Offer("lo", "127.0.0.1/8"),), gpus=("0",))
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.core.balance import plan_balance
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.manifest import ImageEntry, Manifest, SplitEntry, Stats, read_manifest

@@ -2,10 +2,10 @@
 
 import pytest
 
+from farandole.config.train import Train
 from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.launch import describe_lost_task, ranks_for
 from farandole.spark.restart import launch_with_restarts
-from farandole.train_config import Train
 
 
 class Launcher:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.spark import clean, decode_parts, records, reuse, table_files
 from farandole.spark.staged_images import FIELDS, StagedImages
 

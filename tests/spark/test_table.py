@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config import Config, Split, parse_config
+from farandole.config.load import Config, Split, parse_config
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Fill, Manifest
 from farandole.errors import ConfigError, DataError

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from farandole.config import Config, parse_config
+from farandole.config.load import Config, parse_config
 from farandole.errors import ConfigError, DataError
 from farandole.spark import records, table_files, table_rows
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from farandole.config.train import Augment
 from farandole.core.fingerprint import hash_ids
 from farandole.core.reader import Batch
 from farandole.train.augment import augment, augmented
-from farandole.train_config import Augment
 
 FILL = [7.4, 8.6, 9.0]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.train.loop import Trainer
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from balanced_data import write_balanced
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.errors import ConfigError, DataError
 from farandole.train.models import build_model, passing_on
 from farandole.train.saved_model import load_model, load_weights_into, save_model

@@ -3,7 +3,7 @@
 import pytest
 
 from balanced_data import write_balanced
-from farandole.config import parse_config
+from farandole.config.load import parse_config
 from farandole.core.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.distributed import World

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from farandole.config.train import Train
 from farandole.core.manifest import ImageEntry
 from farandole.train import step as step_module
 from farandole.train.models import build_model
 from farandole.train.step import TrainStep
-from farandole.train_config import Train
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from farandole.config.data import Missing
 from farandole.core.quality import RejectedError
-from farandole.data_config import Missing
 
 _UNIT_BITS = 1074 + 53
 """Every double, taken as mantissa * 2**exponent with a whole mantissa, is a whole multiple of 2**-_UNIT_BITS."""

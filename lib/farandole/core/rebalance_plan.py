@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core import layout
 from farandole.core.balance import BalancePlan
 from farandole.core.manifest import FileEntry, Manifest, SplitEntry

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from farandole.config import Layout
+from farandole.config.load import Layout
 from farandole.core.balance import BalancePlan
 from farandole.core.manifest import Manifest
 from farandole.core.rebalance_plan import RebalancePlan

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from farandole.config import Split
+from farandole.config.load import Split
 from farandole.core.fingerprint import mix64
 from farandole.core.schema import SPLITS
 

@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole import __version__
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.commit import new_directory, write_text
 from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.schema import SPLITS

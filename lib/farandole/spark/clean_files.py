@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.layout import split_evenly
 from farandole.core.manifest import FileEntry

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core import image
 from farandole.core.fingerprint import pixel_digest
 from farandole.core.parquet import write_file

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.manifest import Fill
 from farandole.core.missing import (
     as_numbers,

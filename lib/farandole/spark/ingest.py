@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.quality import RejectedError, check_num_bytes
 from farandole.errors import ConfigError, DataError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import SparkSession
 
-from farandole.config import Layout
+from farandole.config.load import Layout
 from farandole.core.balance import BalancePlan
 from farandole.core.commit import exclusive
 from farandole.core.manifest import Manifest

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.errors import ConfigError, DataError, FarandoleError
 from farandole.spark.ingest import LISTING, check_folder, list_row, printable, reject_file, walk
 from farandole.spark.table_columns import check_columns, check_fill, plain_type, refuse_repeated_ids

@@ -25,6 +25,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import BarrierTaskContext, SparkContext
 from pyspark.sql import SparkSession
 
+from farandole.config.train import Train
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.child import Child
@@ -34,7 +35,6 @@ from farandole.spark.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.placement import Seat, describe_places, plan_places
 from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
 from farandole.spark.watch import START_SECONDS, Watch, describe_failure
-from farandole.train_config import Train
 
 OLD_TASKS_SECONDS = 60.0
 """How long tasks of an earlier launch may take to end, those on a host that Spark has yet to find lost included."""

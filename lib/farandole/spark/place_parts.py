@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
 from farandole.core.layout import files_by_hash
 from farandole.core.manifest import Fill

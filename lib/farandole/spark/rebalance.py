@@ -15,7 +15,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import farandole
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core import commit
 from farandole.core.balance import plan_balance
 from farandole.core.manifest import FILE_NAME, Manifest, SplitEntry

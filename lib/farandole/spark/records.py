@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.fingerprint import hash_ids
 from farandole.core.parquet import write_file
 from farandole.spark.ingest import LISTING, list_records, listing_fingerprint, open_source

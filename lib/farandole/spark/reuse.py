@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from farandole.config import Config, Image
+from farandole.config.load import Config, Image
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
 from farandole.core.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
 from farandole.core.parquet import open_file, open_source, write_file

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.fingerprint import fingerprint
 from farandole.core.image import RULES_VERSION
 from farandole.core.manifest import FILE_NAME, Manifest, read_manifest

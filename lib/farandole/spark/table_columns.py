@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
 

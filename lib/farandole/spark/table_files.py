@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
 from farandole.spark.ingest import walk

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.missing import as_numbers, nan_to_null, repair_pixels
 from farandole.core.page_checksums import check_pages
 from farandole.core.quality import RejectedError

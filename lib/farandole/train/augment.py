@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from farandole.config.train import Augment
 from farandole.core.fingerprint import row_keys
 from farandole.core.reader import Batch
-from farandole.train_config import Augment
 
 
 def augmented(batches: Iterator[Batch], rules: Augment, *, seed: int, epoch: int, fill: list[float]) -> Iterator[Batch]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from farandole.config import Config
+from farandole.config.load import Config
+from farandole.config.train import Evaluate
 from farandole.core.manifest import Manifest
 from farandole.core.metrics import Counts, classification_metrics
 from farandole.core.reader import SplitFiles, read_rows
@@ -15,7 +16,6 @@ from farandole.errors import DataError
 from farandole.train.distributed import World, sum_integers
 from farandole.train.progress import Progress
 from farandole.train.saved_model import load_model
-from farandole.train_config import Evaluate
 
 
 @dataclass(frozen=True)

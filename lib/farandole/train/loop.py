@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.config import Config
+from farandole.config.load import Config
 from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
 from farandole.core.manifest import Manifest
 from farandole.core.metrics import classification_metrics

@@ -10,12 +10,12 @@ from typing import Any
 
 import tomli_w
 
-from farandole.config import Config
+from farandole.config.load import Config
+from farandole.config.train import Augment
 from farandole.core.commit import write_text
 from farandole.core.fingerprint import fingerprint
 from farandole.core.manifest import Manifest
 from farandole.errors import ConfigError, DataError, ResourceError
-from farandole.train_config import Augment
 
 # What may change between two starts of one run without changing what it computes, up to the rounding of sums.
 _OPERATIONAL = {

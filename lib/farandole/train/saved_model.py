@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from farandole.config import Config
-from farandole.config import Image as ImageRules
+from farandole.config.load import Config
+from farandole.config.load import Image as ImageRules
 from farandole.core.commit import write_text
 from farandole.core.image import RULES_VERSION
 from farandole.core.manifest import ImageEntry, Manifest

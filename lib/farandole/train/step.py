@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from farandole.config.train import Train
 from farandole.core.manifest import ImageEntry
 from farandole.train.distributed import sum_tensors
 from farandole.train.layers import GlobalBatchNorm, counting
 from farandole.train.muon import Muon
-from farandole.train_config import Train
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farandole.config import load_config, parse_config
+from farandole.config.load import load_config, parse_config
 from farandole.errors import ConfigError
 
 

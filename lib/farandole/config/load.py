@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from farandole.data_config import ColumnPolicy, Data, Missing, Section
+from farandole.config.data import ColumnPolicy, Data, Missing, Section
+from farandole.config.location import Location
+from farandole.config.train import Augment, Evaluate, Model, Train
 from farandole.errors import ConfigError
-from farandole.location import Location
-from farandole.train_config import Augment, Evaluate, Model, Train
 
 
 class Paths(Section):

@@ -1,4 +1,4 @@
-"""The config tables of training: [augment], [model], [train] and [evaluate]. They are part of config.py's Config."""
+"""The config tables of training: [augment], [model], [train] and [evaluate]. Part of load.py's Config."""
 
 import re
 from ipaddress import IPv4Network
@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from farandole.data_config import Section
-from farandole.location import RUN_NAME, RunOrPath
+from farandole.config.data import Section
+from farandole.config.location import RUN_NAME, RunOrPath
 
 
 class Augment(Section):

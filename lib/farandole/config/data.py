@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from farandole.location import Location, absolute
+from farandole.config.location import Location, absolute
 
 
 class Section(BaseModel):

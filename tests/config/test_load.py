@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from farandole.config import describe_keys, load_config
+from farandole.config.load import describe_keys, load_config
 from farandole.errors import ConfigError
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.toml")), ids=lambda path: path.name)

@@ -1,0 +1,1 @@
+"""What a user can set: one TOML file per pipeline, as typed tables."""
