@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from farandole.core.dataset.manifest import FILE_NAME, FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import BALANCED, CLEAN, SPLITS
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import FILE_NAME, FileEntry, ImageEntry, Manifest, SplitEntry, Stats
-from farandole.core.parquet import write_file
-from farandole.core.schema import BALANCED, CLEAN, SPLITS
 
 SIDE, ROW_BYTES = 32, 32 * 32 * 3
 NUM_FILES = 6

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from farandole.config.load import parse_config
-from farandole.core.balance import plan_balance
-from farandole.core.epoch_plan import plan_epoch, slice_for
-from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
-from farandole.core.rebalance_plan import plan_rebalance
-from farandole.core.rewrite_plan import why_rewrite
+from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.plan.balance import plan_balance
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
+from farandole.core.plan.rebalance_plan import plan_rebalance
+from farandole.core.plan.rewrite_plan import why_rewrite
 
 Result = TypeVar("Result")
 NUM_CLASSES, ROW_BYTES, GLOBAL_BATCH_SIZE = 10, 32 * 32 * 3, 4096

@@ -95,9 +95,9 @@ def epochs(root: Path) -> Iterable[Any]:
     import tensorflow as tf
 
     from farandole.config.train import Augment
-    from farandole.core.epoch_plan import plan_epoch, slice_for
-    from farandole.core.manifest import read_manifest
-    from farandole.core.reader import SplitFiles
+    from farandole.core.batches.reader import SplitFiles
+    from farandole.core.dataset.manifest import read_manifest
+    from farandole.core.plan.epoch_plan import plan_epoch, slice_for
     from farandole.train.augment import augmented
     from farandole.train.input_pipeline import Prefetcher
     from farandole.train.readers import open_reader

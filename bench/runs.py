@@ -70,7 +70,7 @@ def _pss_bytes(process: psutil.Process) -> int:
 
 def farandole(work: Path) -> Job:
     from farandole.config.load import parse_config
-    from farandole.core.manifest import read_manifest
+    from farandole.core.dataset.manifest import read_manifest
     from farandole.spark.rebalance import rebalance
 
     config = parse_config(
@@ -151,7 +151,7 @@ def farandole_decode(work: Path, side: int) -> Job:
     import numpy as np
 
     from farandole.config.load import parse_config
-    from farandole.core import image
+    from farandole.core.record import image
 
     rules = parse_config({"image": {"height": side, "width": side, "channels": 3}}).image
     return _in_batches(work, lambda photo: image.decode(photo, rules), np.stack)

@@ -28,7 +28,7 @@ def stamp_after(owner: Any, name: str, title: str) -> None:
 
 
 def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
-    from farandole.core.reader import SplitFiles
+    from farandole.core.batches.reader import SplitFiles
     from farandole.train.loop import Trainer
 
     STAMPS["training code imported"] = time.time()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from farandole.cli import run_job
 from farandole.config.load import Config
-from farandole.core.commit import exclusive, write_text
+from farandole.core.dataset.commit import exclusive, write_text
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.core.manifest import Manifest
 from farandole.log import say
 from farandole.report.from_run import draw_report, most_confident
 from farandole.spark.launch import launch_ranks

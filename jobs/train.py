@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 
 from farandole.cli import run_job
 from farandole.config.load import Config
-from farandole.core.commit import exclusive, write_text
-from farandole.core.epoch_plan import plan_epoch
-from farandole.core.manifest import Manifest
+from farandole.core.dataset.commit import exclusive, write_text
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.plan.epoch_plan import plan_epoch
 from farandole.errors import GateError
 from farandole.log import say
 from farandole.report.from_run import draw_report, most_confident

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from farandole.core.dataset.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import BALANCED
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
-from farandole.core.parquet import write_file
-from farandole.core.schema import BALANCED
 
 CLASS_NAMES = ["ant", "bee", "cat"]
 

@@ -73,7 +73,7 @@ def _lose_rows() -> None:
 
 def _stick_in_a_read() -> None:
     """As from a dead mount: the third row group never comes."""
-    from farandole.core import reader
+    from farandole.core.batches import reader
 
     read, calls = reader.read_row_group, []
 

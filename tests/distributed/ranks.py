@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from farandole.config.load import Config
-from farandole.core.manifest import read_manifest
+from farandole.core.dataset.manifest import read_manifest
 from farandole.spark.child import Child
 from farandole.spark.placement import Seat, describe_places, plan_places
 

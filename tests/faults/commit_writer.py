@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Any
 
 from balanced_data import write_balanced
-from farandole.core import commit
-from farandole.core.manifest import FILE_NAME, read_manifest
+from farandole.core.dataset import commit
+from farandole.core.dataset.manifest import FILE_NAME, read_manifest
 
 CORE = str(Path(commit.__file__).parent)
 AUDITED = ("open", "os.", "fcntl.", "ctypes.", "shutil.")

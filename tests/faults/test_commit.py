@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from farandole.core.manifest import read_manifest
-from farandole.core.parquet import open_file
+from farandole.core.dataset.manifest import read_manifest
+from farandole.core.dataset.parquet import open_file
 from faults.commit_writer import version_of, write_version
 
 NUM_KILLS, MAX_STEPS = 100, 700

@@ -15,8 +15,8 @@ from pyspark.sql import SparkSession
 
 from balanced_data import write_balanced
 from farandole.config.load import Config, parse_config
-from farandole.core.commit import exclusive
-from farandole.core.manifest import read_manifest
+from farandole.core.dataset.commit import exclusive
+from farandole.core.dataset.manifest import read_manifest
 from farandole.errors import DataError
 from farandole.spark.stages import ensure_balanced
 from farandole.train.run_directory import RunDirectory

@@ -14,9 +14,9 @@ import pytest
 from balanced_data import write_balanced
 from distributed.ranks import finish_ranks, start_ranks
 from farandole.config.load import load_config, parse_config
-from farandole.core.epoch_plan import plan_epoch, slice_for
+from farandole.core.batches.reader import SplitFiles
 from farandole.core.fingerprint import file_sha256
-from farandole.core.reader import SplitFiles
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import ConfigError, DataError
 from farandole.train import distributed
 from farandole.train.checkpoint import Position, newest_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from farandole.core.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.report import draw, plots, tables
 from farandole.report.html import RunReport, WrongImage, duration, write_report
 

@@ -16,11 +16,11 @@ from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config, Data, Image, Paths, Split
-from farandole.core import image
+from farandole.core.dataset.manifest import FileEntry, Manifest, read_manifest
+from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.layout import files_by_hash
-from farandole.core.manifest import FileEntry, Manifest, read_manifest
-from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE
+from farandole.core.plan.layout import files_by_hash
+from farandole.core.record import image
 from farandole.errors import DataError
 from farandole.spark import clean, decode_parts, duplicates, ingest, place_parts, records
 from farandole.spark.clean_files import CleanFile

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from farandole.config.load import Config, Data, Image
-from farandole.core.quality import RejectedError
+from farandole.core.record.quality import RejectedError
 from farandole.errors import ConfigError, DataError
 from farandole.spark import ingest
 

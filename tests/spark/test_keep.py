@@ -10,14 +10,14 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
-from farandole.core import commit
-from farandole.core.epoch_plan import plan_epoch, slice_for
+from farandole.core.batches.reader import SplitFiles
+from farandole.core.batches.slice_reader import read_slice
+from farandole.core.dataset import commit
+from farandole.core.dataset.manifest import Manifest, read_manifest
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN
 from farandole.core.fingerprint import id_checksum
-from farandole.core.manifest import Manifest, read_manifest
-from farandole.core.parquet import write_file
-from farandole.core.reader import SplitFiles
-from farandole.core.schema import CLEAN
-from farandole.core.slice_reader import read_slice
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import ConfigError, ConflictError, DataError
 from farandole.spark import keep, stages
 from farandole.spark.rebalance import rebalance

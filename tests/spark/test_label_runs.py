@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.core.manifest import Manifest
 from farandole.spark import clean, records, stages
 from labelled_folder import SIDE, config_for, put, write
 

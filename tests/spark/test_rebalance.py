@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from farandole.config.load import parse_config
-from farandole.core.balance import plan_balance
+from farandole.core.dataset.manifest import ImageEntry, Manifest, SplitEntry, Stats, read_manifest
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN, SPLITS
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.manifest import ImageEntry, Manifest, SplitEntry, Stats, read_manifest
-from farandole.core.parquet import write_file
-from farandole.core.rebalance_plan import plan_rebalance
-from farandole.core.schema import CLEAN, SPLITS
+from farandole.core.plan.balance import plan_balance
+from farandole.core.plan.rebalance_plan import plan_rebalance
 from farandole.errors import DataError
 from farandole.spark import move
 from farandole.spark.rebalance import rebalance
@@ -196,7 +196,7 @@ def test_same_bytes_again_and_for_any_layout_of_the_input(spark, tmp_path, monke
         ]
     ):
         monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_BYTES", driver_bytes)
-        monkeypatch.setattr("farandole.core.rebalance_plan.MAX_PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("farandole.core.plan.rebalance_plan.MAX_PIECE_BYTES", piece_bytes)
         monkeypatch.setattr("farandole.spark.tasks.MAX_TASK_BYTES", task_bytes)
         monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_ROWS", driver_rows)
         inputs = tables()
@@ -225,7 +225,7 @@ def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
     monkeypatch.setattr("farandole.spark.rebalance.MAX_DRIVER_ROWS", 0)
     monkeypatch.setattr("farandole.spark.rebalance.run_tasks", counted)
     monkeypatch.setattr(
-        "farandole.core.order_statistics.keys_at_ranks.__kwdefaults__", {"max_keys": 20, "max_bins": 64}
+        "farandole.core.plan.order_statistics.keys_at_ranks.__kwdefaults__", {"max_keys": 20, "max_bins": 64}
     )
     assert hashes(rebalance(spark, config, clean, config_fingerprint="cf")) == fetched_at_once
     assert descriptions.count("rebalance: select images") > 1
@@ -254,7 +254,7 @@ def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch)
         for group in range(len(file.row_groups))
     ]
     for rows, num_pieces in ((1, 18), (10, 10), (24, 5), (1000, 3)):
-        monkeypatch.setattr("farandole.core.rebalance_plan.MAX_PIECE_BYTES", rows * SIDE * SIDE * 3)
+        monkeypatch.setattr("farandole.core.plan.rebalance_plan.MAX_PIECE_BYTES", rows * SIDE * SIDE * 3)
         pieces = plan_rebalance(clean, balance, config_for(tmp_path, "none")).pieces
         assert len(pieces) == num_pieces
         assert all(sum(run.num_rows for run in piece.runs) <= max(rows, 5) for piece in pieces)

@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config, Split, parse_config
+from farandole.core.dataset.manifest import Fill, Manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.core.manifest import Fill, Manifest
 from farandole.errors import ConfigError, DataError
 from farandole.spark import clean, fit_fills, records, table_files, table_rows
 from farandole.spark.rebalance import rebalance

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from balanced_data import write_balanced
-from farandole.core.epoch_plan import plan_epoch
-from farandole.core.reader import SplitFiles, concatenate, read_rows
+from farandole.core.batches.reader import SplitFiles, concatenate, read_rows
+from farandole.core.plan.epoch_plan import plan_epoch
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
 

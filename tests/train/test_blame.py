@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from balanced_data import write_balanced
-from farandole.core.reader import Batch, SplitFiles
+from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.errors import DataError, OtherRankError
 from farandole.train import blame as blame_module
 from farandole.train.blame import Where, blame

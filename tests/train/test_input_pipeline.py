@@ -3,8 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from farandole.core.reader import Batch
-from farandole.core.slice_reader import ALIGNMENT_BYTES
+from farandole.core.batches.reader import Batch
+from farandole.core.batches.slice_reader import ALIGNMENT_BYTES
 from farandole.errors import DataError
 from farandole.train.input_pipeline import Prefetcher, as_tensor
 

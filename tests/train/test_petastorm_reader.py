@@ -7,8 +7,8 @@ import petastorm
 import pytest
 
 from balanced_data import write_balanced
-from farandole.core.epoch_plan import plan_epoch, slice_for
-from farandole.core.reader import SplitFiles
+from farandole.core.batches.reader import SplitFiles
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import DataError
 from farandole.train.petastorm_reader import read_with_petastorm
 

@@ -4,7 +4,7 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config.load import parse_config
-from farandole.core.image import RULES_VERSION
+from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.distributed import World
 from farandole.train.evaluate import evaluate_saved_model

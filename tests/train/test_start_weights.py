@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from balanced_data import write_balanced
-from farandole.core.reader import SplitFiles
+from farandole.core.batches.reader import SplitFiles
 from farandole.train import start_weights as module
 from farandole.train.distributed import World
 from farandole.train.models import build_model

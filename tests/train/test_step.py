@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from farandole.config.train import Train
-from farandole.core.manifest import ImageEntry
+from farandole.core.dataset.manifest import ImageEntry
 from farandole.train import step as step_module
 from farandole.train.models import build_model
 from farandole.train.step import TrainStep

@@ -29,7 +29,7 @@ class Image(Section):
     width: int = Field(default=8, ge=1, le=4096)
     """Pixels, after resizing."""
     channels: Literal[1, 3] = 3
-    """1: grayscale, 3: RGB. Other modes are converted by the rules in core/image.py."""
+    """1: grayscale, 3: RGB. Other modes are converted by the rules in core/record/image.py."""
     encoding: Literal["raw", "jpeg"] = "raw"
     """raw: uint8 height x width x channels. jpeg: smaller on disk, slower to read, lossy."""
     resize: Literal["stretch", "crop", "pad"] = "stretch"

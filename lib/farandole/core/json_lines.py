@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from farandole.core.commit import write_text
+from farandole.core.dataset.commit import write_text
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from farandole.core.batches.reader import SplitFiles
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.json_lines import read_lines
-from farandole.core.manifest import Manifest
-from farandole.core.reader import SplitFiles
 from farandole.log import gist, say, write_stack
 
 if TYPE_CHECKING:

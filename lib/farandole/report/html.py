@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from farandole.core.commit import write_text
-from farandole.core.manifest import Manifest
+from farandole.core.dataset.commit import write_text
+from farandole.core.dataset.manifest import Manifest
 from farandole.report import draw, tables
 from farandole.report.plots import Plot, image_uri, make_plot, printable
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.core.manifest import Manifest
+from farandole.core.dataset.manifest import Manifest
 
 NUM_CONFUSIONS = 10
 

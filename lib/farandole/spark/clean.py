@@ -23,9 +23,9 @@ from pyspark.sql import functions as F  # noqa: N812 - what every Spark user cal
 
 from farandole import __version__
 from farandole.config.load import Config
-from farandole.core.commit import new_directory, write_text
-from farandole.core.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
-from farandole.core.schema import SPLITS
+from farandole.core.dataset.commit import new_directory, write_text
+from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.schema import SPLITS
 from farandole.errors import DataError
 from farandole.log import say
 from farandole.spark.clean_files import CleanFile, write_files

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from farandole.config.load import Config
+from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum
-from farandole.core.layout import split_evenly
-from farandole.core.manifest import FileEntry
-from farandole.core.parquet import write_file
-from farandole.core.schema import CLEAN, SPLITS, clean_schema
+from farandole.core.plan.layout import split_evenly
 from farandole.spark.decode_parts import rows_per_row_group
 from farandole.spark.place_parts import placed_path, placed_schema
 from farandole.spark.records import Source

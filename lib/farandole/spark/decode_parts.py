@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from farandole.config.load import Config
-from farandole.core import image
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import pixel_digest
-from farandole.core.parquet import write_file
-from farandole.core.quality import RejectedError
-from farandole.core.schema import QUARANTINE, SIDE_TYPES, SPLITS
-from farandole.core.split import UNSPLIT
+from farandole.core.plan.split import UNSPLIT
+from farandole.core.record import image
+from farandole.core.record.quality import RejectedError
 from farandole.spark.records import Source, read_batches
 from farandole.spark.reuse import OldPictures, Shelf
 from farandole.spark.staged_images import FIELDS, ImageFile

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from farandole.core.parquet import write_file
-from farandole.core.schema import SPLITS
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import SPLITS
 from farandole.spark.records import Source
 from farandole.spark.tasks import run_tasks
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
-from farandole.core.manifest import Fill
-from farandole.core.missing import nan_to_null
-from farandole.core.schema import SIDE_TYPES
+from farandole.core.dataset.manifest import Fill
+from farandole.core.dataset.schema import SIDE_TYPES
+from farandole.core.record.missing import nan_to_null
 from farandole.spark.table_rows import SIDE
 
 

@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
-from farandole.core.manifest import Fill
-from farandole.core.missing import (
+from farandole.core.dataset.manifest import Fill
+from farandole.core.dataset.schema import SIDE_TYPES, SPLITS
+from farandole.core.plan.order_statistics import Combine, Measure, keys_at_ranks
+from farandole.core.record.missing import (
     as_numbers,
     exact_sum,
     from_ordered_keys,
@@ -23,8 +25,6 @@ from farandole.core.missing import (
     ordered_keys,
     round_to,
 )
-from farandole.core.order_statistics import Combine, Measure, keys_at_ranks
-from farandole.core.schema import SIDE_TYPES, SPLITS
 from farandole.errors import DataError
 from farandole.spark.duplicates import read_dropped
 from farandole.spark.place_parts import place_rows

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from farandole.config.load import Config
-from farandole.core.quality import RejectedError, check_num_bytes
+from farandole.core.record.quality import RejectedError, check_num_bytes
 from farandole.errors import ConfigError, DataError
 
 LISTING = pa.schema(

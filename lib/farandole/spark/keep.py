@@ -12,13 +12,20 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Layout
-from farandole.core.balance import BalancePlan
-from farandole.core.commit import exclusive
-from farandole.core.manifest import Manifest
-from farandole.core.parquet import open_file, read_row_group
-from farandole.core.rebalance_plan import RebalancePlan
-from farandole.core.rewrite_plan import MAX_CLUSTERING, Mixing, clustering, measure_mixing, num_row_groups, why_rewrite
-from farandole.core.schema import SPLITS
+from farandole.core.dataset.commit import exclusive
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.dataset.parquet import open_file, read_row_group
+from farandole.core.dataset.schema import SPLITS
+from farandole.core.plan.balance import BalancePlan
+from farandole.core.plan.rebalance_plan import RebalancePlan
+from farandole.core.plan.rewrite_plan import (
+    MAX_CLUSTERING,
+    Mixing,
+    clustering,
+    measure_mixing,
+    num_row_groups,
+    why_rewrite,
+)
 from farandole.errors import DataError
 from farandole.log import say
 from farandole.spark.tasks import plan_num_tasks, run_tasks

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from farandole.core.balance import expand_copies
+from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.parquet import open_file, read_row_group, write_file
+from farandole.core.dataset.schema import SPLITS, balanced_schema, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum, row_keys
-from farandole.core.layout import split_evenly
-from farandole.core.manifest import FileEntry
-from farandole.core.parquet import open_file, read_row_group, write_file
-from farandole.core.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
-from farandole.core.schema import SPLITS, balanced_schema, clean_schema
+from farandole.core.plan.balance import expand_copies
+from farandole.core.plan.layout import split_evenly
+from farandole.core.plan.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
 from farandole.errors import DataError
 from farandole.spark.spill import Pile, make_pile, read_spill, spilled_schema, write_spill
 

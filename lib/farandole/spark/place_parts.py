@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from farandole.config.load import Config
+from farandole.core.dataset.manifest import Fill
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
-from farandole.core.layout import files_by_hash
-from farandole.core.manifest import Fill
-from farandole.core.parquet import write_file
-from farandole.core.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
-from farandole.core.split import assign_splits
+from farandole.core.plan.layout import files_by_hash
+from farandole.core.plan.split import assign_splits
 from farandole.spark.duplicates import read_dropped
 from farandole.spark.fill_columns import fill_columns
 from farandole.spark.records import Source

@@ -16,12 +16,12 @@ from pyspark.sql import SparkSession
 
 import farandole
 from farandole.config.load import Config
-from farandole.core import commit
-from farandole.core.balance import plan_balance
-from farandole.core.manifest import FILE_NAME, Manifest, SplitEntry
-from farandole.core.order_statistics import Combine, Measure, Scan, keys_at_ranks
-from farandole.core.rebalance_plan import Piece, RebalancePlan, plan_rebalance
-from farandole.core.schema import SPLITS
+from farandole.core.dataset import commit
+from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
+from farandole.core.dataset.schema import SPLITS
+from farandole.core.plan.balance import plan_balance
+from farandole.core.plan.order_statistics import Combine, Measure, Scan, keys_at_ranks
+from farandole.core.plan.rebalance_plan import Piece, RebalancePlan, plan_rebalance
 from farandole.errors import DataError
 from farandole.spark.keep import keep_files
 from farandole.spark.move import (
@@ -49,7 +49,7 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
 
     The train split is balanced by config.balance; val and test keep their rows. All three are laid out as files
     whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order; unless
-    layout.rewrite is "auto" and core/rewrite_plan.py finds that the files of clean/ will do as they are.
+    layout.rewrite is "auto" and core/plan/rewrite_plan.py finds that the files of clean/ will do as they are.
 
     Args:
         spark: a running session.

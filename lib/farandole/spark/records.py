@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
+from farandole.core.dataset.parquet import write_file
 from farandole.core.fingerprint import hash_ids
-from farandole.core.parquet import write_file
 from farandole.spark.ingest import LISTING, list_records, listing_fingerprint, open_source
 from farandole.spark.label_table import list_labelled
 from farandole.spark.table_columns import check_fill, refuse_repeated_ids, sort_classes

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config, Image
+from farandole.core.batches.raw_pages import find_images
+from farandole.core.dataset.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
+from farandole.core.dataset.parquet import open_file, open_source, write_file
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
-from farandole.core.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
-from farandole.core.parquet import open_file, open_source, write_file
-from farandole.core.raw_pages import find_images
 from farandole.errors import DataError
 from farandole.log import say
 from farandole.spark.records import LISTING_NAME

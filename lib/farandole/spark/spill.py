@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from farandole.core.layout import split_evenly
-from farandole.core.schema import clean_schema
+from farandole.core.dataset.schema import clean_schema
+from farandole.core.plan.layout import split_evenly
 
 
 def spilled_schema(side_columns: Mapping[str, str]) -> pa.Schema:

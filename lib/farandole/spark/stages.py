@@ -10,9 +10,9 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
+from farandole.core.dataset.manifest import FILE_NAME, Manifest, read_manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.core.image import RULES_VERSION
-from farandole.core.manifest import FILE_NAME, Manifest, read_manifest
+from farandole.core.record.image import RULES_VERSION
 from farandole.errors import ConfigError
 from farandole.log import say
 from farandole.spark.clean import preprocess

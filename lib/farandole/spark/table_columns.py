@@ -6,7 +6,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from farandole.config.load import Config
-from farandole.core.schema import RESERVED_NAMES, SIDE_TYPES
+from farandole.core.dataset.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
 
 _INTEGERS = {name for name in SIDE_TYPES if "int" in name}

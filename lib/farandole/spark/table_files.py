@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from farandole.config.load import Config
-from farandole.core.layout import runs_within, split_evenly
+from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
 from farandole.spark.ingest import walk
 from farandole.spark.table_columns import check_columns, plain_type

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from farandole.config.load import Config
-from farandole.core.missing import as_numbers, nan_to_null, repair_pixels
-from farandole.core.page_checksums import check_pages
-from farandole.core.quality import RejectedError
-from farandole.core.schema import SIDE_TYPES
+from farandole.core.dataset.page_checksums import check_pages
+from farandole.core.dataset.schema import SIDE_TYPES
+from farandole.core.record.missing import as_numbers, nan_to_null, repair_pixels
+from farandole.core.record.quality import RejectedError
 from farandole.errors import DataError
 from farandole.spark.ingest import SPLIT_FOLDERS
 from farandole.spark.table_columns import is_integer, plain_type

@@ -12,7 +12,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from farandole.core.commit import is_disk_full
+from farandole.core.dataset.commit import is_disk_full
 from farandole.errors import FarandoleError, ResourceError
 from farandole.log import gist
 

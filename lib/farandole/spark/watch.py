@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from farandole.core.commit import write_text
+from farandole.core.dataset.commit import write_text
 from farandole.spark.child import Child
 
 START_SECONDS = 300.0

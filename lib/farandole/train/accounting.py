@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from farandole.core.epoch_plan import EpochPlan, row_group_sizes
+from farandole.core.batches.reader import Batch, SplitFiles
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import id_checksum
-from farandole.core.manifest import Manifest
-from farandole.core.reader import Batch, SplitFiles
+from farandole.core.plan.epoch_plan import EpochPlan, row_group_sizes
 from farandole.errors import DataError
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from farandole.config.train import Augment
+from farandole.core.batches.reader import Batch
 from farandole.core.fingerprint import row_keys
-from farandole.core.reader import Batch
 
 
 def augmented(batches: Iterator[Batch], rules: Augment, *, seed: int, epoch: int, fill: list[float]) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farandole.core.reader import Batch, SplitFiles
+from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.errors import DataError, OtherRankError
 from farandole.train.checkpoint import Position
 from farandole.train.distributed import World, gather_integers

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from farandole.core.commit import sync_directory, write_text
+from farandole.core.dataset.commit import sync_directory, write_text
 from farandole.core.fingerprint import file_sha256
 from farandole.errors import DataError
 from farandole.log import say

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from farandole.config.load import Config
 from farandole.config.train import Evaluate
-from farandole.core.manifest import Manifest
-from farandole.core.metrics import Counts, classification_metrics
-from farandole.core.reader import SplitFiles, read_rows
+from farandole.core.batches.reader import SplitFiles, read_rows
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.metrics.classification import Counts, classification_metrics
 from farandole.errors import DataError
 from farandole.train.distributed import World, sum_integers
 from farandole.train.progress import Progress

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from farandole.core.reader import Batch
-from farandole.core.slice_reader import ALIGNMENT_BYTES
+from farandole.core.batches.reader import Batch
+from farandole.core.batches.slice_reader import ALIGNMENT_BYTES
 
 DEPTH = 4
 """Batches that are kept ready."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from farandole.config.load import Config
-from farandole.core.epoch_plan import EpochPlan, plan_epoch, slice_for
-from farandole.core.manifest import Manifest
-from farandole.core.metrics import classification_metrics
-from farandole.core.reader import SplitFiles
-from farandole.core.schedule import learning_rate
+from farandole.core.batches.reader import SplitFiles
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.metrics.classification import classification_metrics
+from farandole.core.plan.epoch_plan import EpochPlan, plan_epoch, slice_for
+from farandole.core.plan.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
 from farandole.train.augment import augmented

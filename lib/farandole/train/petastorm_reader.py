@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from farandole.core.epoch_plan import Slice
+from farandole.core.batches.reader import COLUMNS, Batch, SplitFiles, concatenate
 from farandole.core.fingerprint import hash_ids
-from farandole.core.reader import COLUMNS, Batch, SplitFiles, concatenate
+from farandole.core.plan.epoch_plan import Slice
 from farandole.errors import DataError
 
 NUM_WORKERS = 2

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from farandole.config.load import Config, parse_config
-from farandole.core.manifest import Manifest, read_manifest
+from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.errors import DataError, FarandoleError, OtherRankError
 from farandole.train.progress import Progress
 

@@ -12,9 +12,9 @@ import tomli_w
 
 from farandole.config.load import Config
 from farandole.config.train import Augment
-from farandole.core.commit import write_text
+from farandole.core.dataset.commit import write_text
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.core.manifest import Manifest
 from farandole.errors import ConfigError, DataError, ResourceError
 
 # What may change between two starts of one run without changing what it computes, up to the rounding of sums.

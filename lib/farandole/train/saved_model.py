@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farandole.config.load import Config
 from farandole.config.load import Image as ImageRules
-from farandole.core.commit import write_text
-from farandole.core.image import RULES_VERSION
-from farandole.core.manifest import ImageEntry, Manifest
+from farandole.core.dataset.commit import write_text
+from farandole.core.dataset.manifest import ImageEntry, Manifest
+from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
 from farandole.train.models import build_model

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from farandole.core.reader import SplitFiles, read_rows
+from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.train.distributed import World, sum_tensors
 from farandole.train.layers import PatchWhitening
 from farandole.train.saved_model import load_weights_into

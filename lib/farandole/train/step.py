@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from farandole.config.train import Train
-from farandole.core.manifest import ImageEntry
+from farandole.core.dataset.manifest import ImageEntry
 from farandole.train.distributed import sum_tensors
 from farandole.train.layers import GlobalBatchNorm, counting
 from farandole.train.muon import Muon

@@ -1,0 +1,1 @@
+"""From the pages of Parquet files to the batches of one rank."""

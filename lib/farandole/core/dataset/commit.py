@@ -1,0 +1,181 @@
+"""All or nothing: a new directory replaces the old one in one step, and only one process writes it."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from farandole.core.dataset.manifest import FILE_NAME
+from farandole.errors import ConflictError, DataError, ResourceError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Holds the lock on writing `target`; the lock goes with the process, however it ends.
+
+    Raises:
+        ConflictError: another process holds it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    descriptor = _take(lock)
+    if descriptor is None:
+        raise ConflictError(f"another process is writing {target}; wait for it, or set another paths.work")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Gives a temporary sibling to fill; on success it takes target's place, on any error target stays as it was.
+
+    Readers see the old directory or the new one, never a mix: on Linux the two change places in one system call, after
+    everything in the new one is on disk.
+
+    Raises:
+        ConflictError: another process is writing the same target.
+        DataError: what lies at target is not a data set of ours, so it must not be replaced.
+        ResourceError: the disk is full.
+    """
+    with exclusive(target):
+        _clear_left_overs(target)
+        if target.exists() and any(target.iterdir()) and not (target / FILE_NAME).exists():
+            raise DataError(f"{target} exists and has no {FILE_NAME}, so it is not ours to replace; move it away")
+        # The name is never used again: a task that outlives a killed driver cannot write into the next one's directory.
+        temporary = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
+        try:
+            temporary.mkdir()
+            yield temporary
+            _publish(temporary, target)
+        except OSError as error:
+            if is_disk_full(error):
+                raise _disk_full(temporary, target) from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_free(target: Path, num_bytes: int) -> None:
+    """Refuses, before any work, what the disk has no room for.
+
+    Args:
+        target: to be written beside the old one; its parent exists.
+        num_bytes: that are there at a time, besides the old one.
+
+    Raises:
+        ResourceError: fewer bytes are free; tells both numbers.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if free < num_bytes:
+        raise ResourceError(
+            f"{target} needs {num_bytes} bytes while it is written, {free} bytes are free; "
+            f"make room, or set another paths.work"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file by way of a sibling and a rename, synced: readers see the old text or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes renames inside a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take(lock: Path) -> int | None:
+    """A descriptor that holds the lock, or None when another process does."""
+    while True:
+        if lock.is_symlink():  # O_NOFOLLOW is for one that appears after this look
+            raise DataError(f"{lock} is a link, and nothing outside paths.work is written; remove it")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        # The holder before us may have unlinked the file between our open and our lock; then another process can lock
+        # a new file of the same name, and ours protects nothing.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def _clear_left_overs(target: Path) -> None:
+    """Removes what writers that were killed have left; nobody else writes, since we hold the lock."""
+    left_overs = list(target.parent.glob(f".{target.name}.tmp-*"))
+    for path in left_overs:
+        if path.suffix == ".old" and not target.exists():  # killed between the two renames of _exchange
+            path.rename(target)
+    for path in left_overs:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _disk_full(temporary: Path, target: Path) -> ResourceError:
+    written = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
+    free = shutil.disk_usage(target.parent).free
+    return ResourceError(
+        f"disk full while writing {target}: {written} bytes were written and more are needed, {free} bytes are free; "
+        f"make room, or set another paths.work, and run again"
+    )
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    if not (temporary / FILE_NAME).exists():
+        raise FileNotFoundError(f"{temporary / FILE_NAME} was not written; nothing is published without it")
+    _sync_tree(temporary)
+    if target.exists():
+        _exchange(temporary, target)
+    else:
+        temporary.rename(target)
+    sync_directory(target.parent)
+
+
+def _sync_tree(root: Path) -> None:
+    """Makes all files and their names durable; for what the tasks have synced already, that costs next to nothing."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swaps two directories; where the file system cannot, moves the old one aside first."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    if done != 0:
+        aside = one.with_name(f"{one.name}.old")
+        other.rename(aside)
+        try:
+            one.rename(other)
+        except OSError:
+            aside.rename(other)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)

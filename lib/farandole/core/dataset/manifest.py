@@ -1,0 +1,184 @@
+"""manifest.json: what a data directory holds. Readers trust it alone, never a directory listing.
+
+It is the last file written, so a directory without one is no data set, and it is validated like any other input:
+paths stay inside the directory, counts add up.
+"""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from farandole.core.dataset.schema import REASONS, SCHEMA_VERSION, SIDE_TYPES, SPLITS
+from farandole.core.fingerprint import fingerprint
+from farandole.errors import DataError
+
+FILE_NAME = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileEntry(_Part):
+    """One Parquet file."""
+
+    path: str
+    """Relative to the manifest, with forward slashes."""
+    num_rows: int = Field(ge=0)
+    num_bytes: int = Field(ge=0)
+    sha256: str
+    row_groups: list[int]
+    """Rows of each row group, in order."""
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+            raise ValueError(f"file path {path!r} leads out of the data directory")
+        return path
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "FileEntry":
+        if sum(self.row_groups) != self.num_rows or any(rows <= 0 for rows in self.row_groups):
+            raise ValueError(f"{self.path}: row groups {self.row_groups} do not add up to {self.num_rows} rows")
+        return self
+
+
+class SplitEntry(_Part):
+    """One of train, val and test. A split without rows has no files."""
+
+    num_rows: int = Field(ge=0)
+    class_counts: dict[str, int]
+    """Rows of each class, in the order of class_names; classes without rows are there with 0."""
+    id_checksum: str
+    """core.fingerprint.id_checksum of all (image_id, copy), as 16 hex digits."""
+    files: list[FileEntry]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "SplitEntry":
+        in_files, in_classes = sum(file.num_rows for file in self.files), sum(self.class_counts.values())
+        if not self.num_rows == in_files == in_classes:
+            raise ValueError(f"{self.num_rows} rows, but {in_files} in files and {in_classes} in classes")
+        return self
+
+
+class ImageEntry(_Part):
+    height: int
+    width: int
+    channels: int
+    encoding: str
+
+
+class Stats(_Part):
+    """Of the train split's pixels, per channel, on the scale 0 to 255."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Fill(_Part):
+    """What took the place of a side column's missing values."""
+
+    policy: str
+    statistic: str
+    """mean, median or mode, of the train split; empty for a constant."""
+    value: int | float | str | bool
+    """Fitted where there is a statistic. Dates are days, and timestamps microseconds, since 1970."""
+
+
+class Manifest(_Part):
+    """A whole data directory."""
+
+    schema_version: int = SCHEMA_VERSION
+    stage: str
+    """preprocess or rebalance."""
+    created_by: str
+    config_fingerprint: str
+    """Of the config sections that this stage used."""
+    parent_fingerprint: str
+    """Of the raw input for preprocess; of the manifest that was read for every later stage."""
+    image: ImageEntry
+    class_names: list[str]
+    splits: dict[str, SplitEntry]
+    """Always train, val and test."""
+    stats: Stats
+    quarantine: dict[str, int]
+    """Rejected records by reason."""
+    input_rows: int
+    deduplicated_rows: int
+    side_columns: dict[str, str] = {}
+    """Kept columns of the input, in the order of the files: name -> a key of core.schema.SIDE_TYPES."""
+    fills: dict[str, Fill] = {}
+    """By side column; only those that missing.columns fills or interpolates."""
+    class_weights: dict[str, float] = {}
+    """Weights for the loss, by class; empty unless balance.strategy = "weights"."""
+    class_counts_before: dict[str, int] = {}
+    """Of the train split before balancing; written by rebalance."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {self.schema_version}; this farandole reads {SCHEMA_VERSION}")
+        if set(self.splits) != set(SPLITS):
+            raise ValueError(f"splits {sorted(self.splits)}; expected {sorted(SPLITS)}")
+        for name, split in self.splits.items():
+            if list(split.class_counts) != self.class_names:
+                raise ValueError(f"split {name}: class_counts are not in the order of class_names")
+        strange = sorted(set(self.side_columns.values()) - set(SIDE_TYPES))
+        if strange:
+            raise ValueError(f"unknown types of side columns {strange}; known are {', '.join(SIDE_TYPES)}")
+        unknown = set(self.quarantine) - set(REASONS)
+        if unknown:
+            raise ValueError(f"unknown quarantine reasons {sorted(unknown)}")
+        if self.stage == "preprocess":
+            kept = sum(split.num_rows for split in self.splits.values())
+            placed = kept + sum(self.quarantine.values()) + self.deduplicated_rows
+            if placed != self.input_rows:
+                raise ValueError(
+                    f"{self.input_rows} input rows, but {kept} kept + {sum(self.quarantine.values())} quarantined "
+                    f"+ {self.deduplicated_rows} deduplicated = {placed}"
+                )
+        return self
+
+    def fingerprint(self) -> str:
+        """Names this data set, to the last byte: the SHA-256 of every file is in it."""
+        return fingerprint(self.model_dump(mode="json"))
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads and validates directory/manifest.json, and checks that every file it lists is there with its size.
+
+    Raises:
+        DataError: there is no manifest, it is malformed, or a file is missing, of another size, or a symbolic link.
+    """
+    path = directory / FILE_NAME
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: {directory} is not a finished data set") from error
+    except ValidationError as error:
+        raise DataError(
+            f"{path} is not a valid manifest: {error.errors()[0]['msg']}; remove {directory} and run again"
+        ) from error
+    for split in manifest.splits.values():
+        for entry in split.files:
+            _check_file(directory, entry)
+    return manifest
+
+
+def _check_file(directory: Path, entry: FileEntry) -> None:
+    path = directory / entry.path
+    remedy = f"remove {directory} and run again"
+    if path.is_symlink() or not path.resolve().is_relative_to(directory.resolve()):
+        raise DataError(f"{path} is a symbolic link or leads out of {directory}; refused; {remedy}")
+    try:
+        num_bytes = path.stat().st_size
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is listed in the manifest but does not exist; {remedy}") from error
+    if num_bytes != entry.num_bytes:
+        raise DataError(f"{path} has {num_bytes} bytes, the manifest says {entry.num_bytes}; {remedy}")

@@ -1,0 +1,148 @@
+"""Parquet files as farandole writes and reads them: planned row groups, verified on reading.
+
+Arrow returns other pixels, silently, after one flipped bit, and pyarrow 14 can neither write nor verify page checksums
+(pyarrow 15 can, but petastorm does not import with it). So a file is compared with the SHA-256 of its manifest.
+"""
+
+import functools
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from farandole.core.dataset.manifest import FileEntry
+from farandole.core.fingerprint import file_sha256
+from farandole.errors import DataError
+
+MAX_FOOTERS = 64
+"""That a process keeps."""
+_footers: dict[tuple[Path, tuple[int, ...]], pq.FileMetaData] = {}
+_footers_lock = threading.Lock()
+
+
+def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table]) -> FileEntry:
+    """Writes root/path, one row group per table, and returns its manifest entry. The bytes depend on the rows alone.
+
+    Written to a sibling and renamed, so that a task that Spark retries or runs twice leaves one whole file.
+    """
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    counts = []
+    # Images do not compress and have no use for dictionaries or statistics; ids and labels do.
+    small = [name for name in schema.names if name != "image"]
+    with pq.ParquetWriter(
+        partial,
+        schema,
+        compression={name: "zstd" if name in small else "none" for name in schema.names},
+        use_dictionary=[name for name in small if name in ("label", "reason", "detail", "copy")],
+        write_statistics=small,
+        store_schema=False,
+    ) as writer:
+        for table in row_groups:
+            if table.num_rows:
+                writer.write_table(table.cast(schema), row_group_size=table.num_rows)
+                counts.append(table.num_rows)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    entry = FileEntry(
+        path=path,
+        num_rows=sum(counts),
+        num_bytes=partial.stat().st_size,
+        sha256=file_sha256(partial),
+        row_groups=counts,
+    )
+    partial.replace(target)
+    return entry
+
+
+def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.ParquetFile:
+    """Opens root/path, and checks its bytes and its footer against the manifest.
+
+    A process hashes a file once, and again only if it has changed since: about 0.7 ms per MB. It keeps some footers,
+    too: that of a file of a gigabyte takes longer to parse than a task takes to read its part of the file.
+
+    Args:
+        root: of the data set.
+        entry: from its manifest.
+        verify: false leaves the bytes to a later, verified reading of the same file; the footer is checked.
+
+    Raises:
+        DataError: names the file, and what is wrong with it.
+    """
+    path = root / entry.path
+    with _said_of(path):
+        identity = _identity(path)
+        if verify:
+            _verify(path, entry, identity)
+        file = pq.ParquetFile(path, metadata=_footers.get((path, identity)), memory_map=False)
+        _remember_footer(path, identity, file.metadata)
+        found = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    if found != entry.row_groups:
+        raise DataError(f"{path} has row groups of {found} rows, the manifest says {entry.row_groups}")
+    return file
+
+
+def open_source(root: Path, entry: FileEntry) -> BinaryIO:
+    """Opens root/path for whoever reads its bytes, unbuffered; they are verified, as by open_file.
+
+    Raises:
+        DataError: names the file, and what is wrong with it.
+    """
+    path = root / entry.path
+    with _said_of(path):
+        source = path.open("rb", buffering=0)
+        _verify(path, entry, _identity(source.fileno()))
+    return source
+
+
+def read_row_group(file: pq.ParquetFile, path: Path | str, index: int, columns: list[str]) -> pa.Table:
+    """One row group of a file from open_file, as a table.
+
+    Raises:
+        DataError: names the file and the row group.
+    """
+    try:
+        return file.read_row_group(index, columns=columns, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}, row group {index}: {error}; the file is damaged") from error
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Makes a DataError that names the file of what the system or Arrow say."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is listed in the manifest but does not exist") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _verify(path: Path, entry: FileEntry, identity: tuple[int, ...]) -> None:
+    if (sha256 := _sha256(path, *identity)) != entry.sha256:
+        raise DataError(f"{path} has SHA-256 {sha256}, the manifest says {entry.sha256}; the file is damaged")
+
+
+@functools.lru_cache(maxsize=65_536)
+def _sha256(path: Path, *_identity: int) -> str:
+    return file_sha256(path)
+
+
+def _remember_footer(path: Path, identity: tuple[int, ...], footer: pq.FileMetaData) -> None:
+    with _footers_lock:
+        _footers[path, identity] = _footers.pop((path, identity), footer)  # the newest last
+        while len(_footers) > MAX_FOOTERS:
+            del _footers[next(iter(_footers))]
+
+
+def _identity(file: Path | int) -> tuple[int, int, int, int]:
+    """Differs when the file was replaced or written to."""
+    status = os.stat(file)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,148 @@
+"""Everything about rebalancing that follows from counts: which task reads what, and how many rows go where."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from farandole.config.load import Config
+from farandole.core.dataset.manifest import FileEntry, Manifest, SplitEntry
+from farandole.core.dataset.schema import SPLITS
+from farandole.core.plan import layout
+from farandole.core.plan.balance import BalancePlan
+
+MIN_PIECE_BYTES, MAX_PIECE_BYTES = 6 * 1024 * 1024, 64 * 1024 * 1024
+"""Images that a map task sorts at a time: the less, the more of it stays in the processor's caches."""
+MIN_PIECE_ROWS_PER_FILE = 32
+"""Rows that a piece sends to one output file, on average, so that there are not more piles than need be."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive row groups of one clean file."""
+
+    entry: FileEntry
+    first: int
+    """Its first row group."""
+    stop: int
+    """The row group after its last."""
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.entry.row_groups[self.first : self.stop])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a map task sorts at a time: a part of a large file, or several small ones."""
+
+    split: int
+    """Index into SPLITS."""
+    runs: list[Run]
+
+
+@dataclass(frozen=True)
+class RebalancePlan:
+    """Who gets what. A group is one class of one split: split * num_classes + label."""
+
+    clean: Path
+    class_names: list[str]
+    side_columns: dict[str, str]
+    """As in the manifest."""
+    pieces: list[Piece]
+    seed: int
+    row_bytes: int
+    """Of an average image."""
+    counts: np.ndarray
+    """int64 [num_groups]: rows in clean/."""
+    repeats: np.ndarray
+    """int64 [num_groups]: every row is written so often, and ..."""
+    extras: np.ndarray
+    """int64 [num_groups]: ... so many rows once more."""
+    targets: np.ndarray
+    """int64 [num_groups]: rows in balanced/."""
+    dealt: list[np.ndarray]
+    """For each split int64 [num_classes, files of the split]: rows of a class in a file."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images in clean/ or in balanced/, whichever are more."""
+        return int(max(self.counts.sum(), self.targets.sum())) * self.row_bytes
+
+    @property
+    def num_files(self) -> int:
+        """Output files of all splits together; they are numbered through."""
+        return sum(dealt.shape[1] for dealt in self.dealt)
+
+    def first_file(self, split: int) -> int:
+        """Number of the split's first file."""
+        return sum(dealt.shape[1] for dealt in self.dealt[:split])
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Split of a numbered file, and its index in that split."""
+        split = max(
+            split for split in range(len(SPLITS)) if self.dealt[split].size and self.first_file(split) <= number
+        )
+        return split, number - self.first_file(split)
+
+
+def plan_rebalance(clean: Manifest, balance: BalancePlan, config: Config) -> RebalancePlan:
+    """All counts, before a row is read; the plan's memory grows with files and classes, not with images.
+
+    Args:
+        clean: the manifest of config.work/clean.
+        balance: of its train split; val and test keep their rows.
+        config: uses paths.work, balance.seed and layout.num_files.
+    """
+    names = clean.class_names
+    splits = [clean.splits[split] for split in SPLITS]
+    counts = np.array([[split.class_counts[name] for name in names] for split in splits], dtype=np.int64)
+    repeats, extras = np.ones_like(counts), np.zeros_like(counts)
+    repeats[0] = [balance.repeats[name] for name in names]
+    extras[0] = [balance.extras[name] for name in names]
+    targets = counts * repeats + extras
+    row_bytes = _row_bytes(clean)
+    train_rows, *other_rows = targets.sum(axis=1).tolist()
+    train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, config.layout.num_files)
+    num_files = [train_files, *(layout.num_files_like(rows, train_rows, train_files) for rows in other_rows)]
+    return RebalancePlan(
+        clean=config.work / "clean",
+        class_names=names,
+        side_columns=clean.side_columns,
+        pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(num_files)) // row_bytes),
+        seed=config.balance.seed,
+        row_bytes=row_bytes,
+        counts=counts.ravel(),
+        repeats=repeats.ravel(),
+        extras=extras.ravel(),
+        targets=targets.ravel(),
+        dealt=[layout.deal_classes(*pair) for pair in zip(targets, num_files, strict=True)],
+    )
+
+
+def _row_bytes(clean: Manifest) -> int:
+    """For raw images it does not depend on how the clean rows lie in files, so neither does the number of files."""
+    if clean.image.encoding == "raw":
+        return clean.image.height * clean.image.width * clean.image.channels
+    files = [file for split in clean.splits.values() for file in split.files]
+    return max(sum(file.num_bytes for file in files) // sum(file.num_rows for file in files), 1)
+
+
+def _piece_bytes(row_bytes: int, num_files: int) -> int:
+    return min(max(MIN_PIECE_ROWS_PER_FILE * num_files * row_bytes, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
+
+
+def _plan_pieces(splits: list[SplitEntry], max_rows: int) -> list[Piece]:
+    pieces = []
+    for index, split in enumerate(splits):
+        groups = [(file, group) for file, entry in enumerate(split.files) for group in range(len(entry.row_groups))]
+        sizes = [rows for entry in split.files for rows in entry.row_groups]
+        for first, stop in layout.runs_within(sizes, max_rows):
+            runs = []
+            for file, of_file in groupby(groups[first:stop], key=itemgetter(0)):
+                numbers = [group for _, group in of_file]
+                runs.append(Run(split.files[file], numbers[0], numbers[-1] + 1))
+            pieces.append(Piece(index, runs))
+    return pieces

@@ -1,0 +1,1 @@
+"""One raw record -> values, or a reason why not."""

@@ -1,0 +1,284 @@
+"""What the reader delivers is what the plan names, row for row; damage is an error that names the file."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from balanced_data import write_balanced
+from farandole.core.batches.reader import COLUMNS, SMALL_COLUMNS, Batch, SplitFiles, concatenate, read_rows
+from farandole.core.batches.slice_reader import check_memory, read_slice
+from farandole.core.batches.stored_images import StoredImages, decode_jpeg
+from farandole.core.dataset.manifest import ImageEntry
+from farandole.core.dataset.parquet import open_file, read_row_group
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
+from farandole.errors import DataError, ResourceError
+
+ROW_GROUPS = [[7, 8], [8, 7, 7], [9]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("balanced")
+    return root, write_balanced(root, train=ROW_GROUPS, val=11)
+
+
+@given(batch=st.integers(1, 60), world_size=st.integers(1, 5), epoch=st.integers(0, 3), part=st.floats(0, 0.99))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_batches_hold_the_planned_rows_from_any_step(data, batch, world_size, epoch, part):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    plan = plan_epoch(manifest, epoch=epoch, seed=1, global_batch_size=batch)
+    start = int(part * plan.num_steps)
+    for rank in range(world_size):
+        own = slice_for(plan, rank, world_size)
+        found = list(read_slice(files, own, start_step=start))
+        assert len(found) == plan.num_steps - start
+        for step, got in enumerate(found, start):
+            groups, indices = own.rows(step)
+            assert sorted(got.rows.tolist()) == sorted((files.starts[groups] + indices).tolist())
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("through", ["pages", "arrow"])
+def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size, through):
+    # Windows of 7 rows, over row groups of 6 and 7.
+    monkeypatch.setattr("farandole.core.plan.epoch_plan.WINDOW_ROWS", 1)
+    manifest = write_balanced(tmp_path, train=[[7, 6, 6, 6, 6, 6, 6]])
+    plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4)
+    assert plan.window_rows == 7
+    rows = []
+    for rank in range(world_size):  # there is one stream, which both must read
+        files = SplitFiles(tmp_path, manifest, "train")
+        table, pages, tables, images = files.read_table, files._raw, [], []
+
+        def read_table(group, columns=COLUMNS, table=table, tables=tables):
+            tables.append((group, columns))
+            return table(group, columns)
+
+        def copy(found, first, out, copy=pages.copy, images=images):
+            images.append(len(out))
+            copy(found, first, out)
+
+        monkeypatch.setattr(files, "read_table", read_table)
+        monkeypatch.setattr(pages, "copy", copy)
+        if through == "arrow":
+            monkeypatch.setattr(pages, "find", lambda *_: None)
+        rows += [row for batch in read_slice(files, slice_for(plan, rank, world_size)) for row in batch.rows.tolist()]
+        wanted = SMALL_COLUMNS if through == "pages" else COLUMNS
+        assert sorted(tables) == [(group, wanted) for group in range(7)]
+        most = 43 if through == "pages" else 0
+        assert sum(images) == most or (world_size == 2 and 0 < sum(images) < most)  # without the other's first and last
+    assert sorted(rows) == list(range(43))
+
+
+def test_pixels_labels_and_ids_belong_together(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    table = pa.concat_tables([pq.read_table(path) for path in files.paths])
+    plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10)
+    for batch in read_slice(files, slice_for(plan, 0, 1)):
+        for i, row in enumerate(batch.rows.tolist()):
+            assert batch.images[i].tobytes() == table["image"][row].as_py()
+            assert batch.labels[i] == table["label"][row].as_py()
+
+
+def test_read_rows_is_the_split_in_order(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    batches = list(read_rows(files, 3, 40, 16))
+    assert [len(batch) for batch in batches] == [16, 16, 5]
+    assert np.concatenate([batch.rows for batch in batches]).tolist() == list(range(3, 40))
+    assert list(read_rows(files, 5, 5, 16)) == []
+
+
+def test_flipped_bit_is_found_and_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[40]])
+    path = tmp_path / manifest.splits["train"].files[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1  # in the pixels
+    path.write_bytes(bytes(content))
+    with pytest.raises(
+        DataError, match=r"part-00000.parquet has SHA-256 \w+, the manifest says \w+; the file is damaged"
+    ):
+        SplitFiles(tmp_path, manifest, "train").read_table(0)
+
+
+def test_missing_and_truncated_files_are_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [5]])
+    first, second = (tmp_path / entry.path for entry in manifest.splits["train"].files)
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:50])
+    files = SplitFiles(tmp_path, manifest, "train")
+    with pytest.raises(DataError, match=r"part-00000.parquet is listed in the manifest but does not exist"):
+        files.read_table(0)
+    with pytest.raises(DataError, match=r"part-00001.parquet has SHA-256"):
+        files.read_table(1)
+
+
+def test_another_file_in_its_place_is_found(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [5]])
+    split = manifest.splits["train"]
+    swapped = split.model_copy(update={"files": split.files[::-1]})  # as a manifest that was edited by hand would
+    other = manifest.model_copy(update={"splits": {**manifest.splits, "train": swapped}})
+    files = SplitFiles(tmp_path, other, "train")
+    with pytest.raises(DataError, match=r"part-00001.parquet, row group 0 does not hold rows 0 to 4 of its split"):
+        files.decode(files.read_table(0), 0)
+    regrouped = split.model_copy(update={"files": [split.files[0].model_copy(update={"row_groups": [2, 3]})]})
+    other = manifest.model_copy(update={"splits": {**manifest.splits, "train": regrouped}})
+    with pytest.raises(DataError, match=r"has row groups of \[5\] rows, the manifest says \[2, 3\]"):
+        SplitFiles(tmp_path, other, "train").read_table(0)
+
+
+def test_a_footer_is_parsed_once_unless_the_file_changes(tmp_path, monkeypatch):
+    entry = write_balanced(tmp_path, train=[[5, 6]]).splits["train"].files[0]
+    parsed, file_class = [], pq.ParquetFile
+
+    def open_parquet(path, *, metadata, **options):
+        parsed.append(metadata is None)
+        return file_class(path, metadata=metadata, **options)
+
+    monkeypatch.setattr("farandole.core.dataset.parquet.pq.ParquetFile", open_parquet)
+    for verify in (False, True):
+        file = open_file(tmp_path, entry, verify=verify)
+        assert read_row_group(file, "x", 1, ["row"])["row"].to_pylist() == list(range(5, 11))
+    assert parsed == [True, False]
+    other = write_balanced(tmp_path, train=[[6, 5]]).splits["train"].files[0]
+    assert open_file(tmp_path, other).metadata.row_group(0).num_rows == 6
+    with pytest.raises(DataError, match=r"has row groups of \[6, 5\] rows, the manifest says \[5, 6\]"):
+        open_file(tmp_path, entry, verify=False)
+    assert parsed == [True, False, True, False]
+    monkeypatch.setattr("farandole.core.dataset.parquet.MAX_FOOTERS", 1)
+    again = write_balanced(tmp_path / "again", train=[[5, 6]]).splits["train"].files[0]
+    for root, of_root in ((tmp_path / "again", again), (tmp_path, other)):
+        open_file(root, of_root)
+    assert parsed[4:] == [True, True]
+
+
+def test_wrong_image_size_and_label_are_refused(data):
+    root, manifest = data
+    larger = manifest.model_copy(update={"image": ImageEntry(height=9, width=8, channels=1, encoding="raw")})
+    files = SplitFiles(root, larger, "train")
+    with pytest.raises(DataError, match=r"images of \[64\] bytes; expected 72"):
+        files.decode(files.read_table(0), 0)
+    fewer = manifest.model_copy(update={"class_names": ["ant"]})
+    files = SplitFiles(root, fewer, "train")
+    with pytest.raises(DataError, match=r"labels from 0 to 2; expected 0 to 0"):
+        files.decode(files.read_table(0), 0)
+
+
+def encoded(pixels: np.ndarray, **options) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("channels", "quality"), [(1, 95), (3, 95), (3, 40)])
+def test_jpeg_images_have_the_pixels_that_pillow_gives(channels, quality):
+    rng = np.random.default_rng(0)
+    shape = (5, 23, 17, 3) if channels == 3 else (5, 23, 17)
+    stored = [encoded(pixels, quality=quality) for pixels in rng.integers(0, 256, shape, dtype=np.uint8)]
+    images = StoredImages(ImageEntry(height=23, width=17, channels=channels, encoding="jpeg"))
+    expected = np.stack([np.asarray(Image.open(BytesIO(data))).reshape(images.shape) for data in stored])
+    column = images.column(pa.array(stored), "a file")
+    assert np.array_equal(images.pixels(column), expected)
+    out = np.zeros((3, *images.shape), np.uint8)
+    images.take(column, np.array([4, 0, 4]), out)
+    assert np.array_equal(out, expected[[4, 0, 4]])
+
+
+def test_stored_jpegs_that_are_none_are_refused():
+    data = encoded(np.full((3, 4, 3), 200, np.uint8))
+    image, out = ImageEntry(height=3, width=4, channels=3, encoding="jpeg"), np.empty((3, 4, 3), np.uint8)
+    with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(3, 4, 1\)"):
+        decode_jpeg(data, image.model_copy(update={"channels": 1}), out)
+    with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(4, 3, 3\)"):
+        decode_jpeg(data, image.model_copy(update={"height": 4, "width": 3}), out)
+    for damaged in (b"text", b"", data[:-12]):
+        with pytest.raises(DataError, match="no readable JPEG"):
+            decode_jpeg(damaged, image, out)
+
+
+def test_a_jpeg_that_cannot_be_decoded_is_named(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5], [4, 4]])  # raw pictures, which are no JPEGs
+    other = manifest.model_copy(update={"image": ImageEntry(height=8, width=8, channels=1, encoding="jpeg")})
+    files = SplitFiles(tmp_path, other, "train")
+    own = slice_for(plan_epoch(other, epoch=0, seed=0, global_batch_size=3), 0, 1)
+    with pytest.raises(DataError, match=r"part-0000[01].parquet, row group [01]: a stored image is no readable JPEG"):
+        next(read_slice(files, own))
+    with pytest.raises(DataError, match=r"part-00001.parquet, row group 1: a stored image is no readable JPEG"):
+        next(read_rows(files, 9, 13, 4))
+
+
+@pytest.mark.parametrize("through", ["pages", "arrow"])
+def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch, through):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    if through == "arrow":
+        monkeypatch.setattr(files._raw, "find", lambda *_: None)
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
+    first = concatenate(list(read_slice(files, own)))
+    read, columns = files.read_table, []
+    monkeypatch.setattr(files, "read_table", lambda group, *names: columns.append(names) or read(group, *names))
+    again = concatenate(list(read_slice(files, own)))
+    assert columns == ([] if through == "pages" else [(["image"],)] * 6)
+    assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in Batch.__dataclass_fields__)
+    monkeypatch.setattr("farandole.core.batches.reader.MAX_REMEMBERED_ROWS", 20)  # two row groups of 7 and 8 rows
+    files = SplitFiles(root, manifest, "train")
+    for _ in range(2):
+        assert sum(len(files.read(group)) for group in range(6)) == 46
+    assert len(files._remembered) == 2
+
+
+def test_memory_is_used_again_but_not_under_a_batch_that_somebody_holds(data, monkeypatch):
+    root, manifest = data
+    monkeypatch.setattr("farandole.core.batches.slice_reader.BLOCK_BYTES", 1)
+    files = SplitFiles(root, manifest, "train")
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
+    held = list(read_slice(files, own))
+    table = pa.concat_tables([pq.read_table(path) for path in files.paths])
+    for batch in held:
+        assert [image.tobytes() for image in batch.images] == [table["image"][row].as_py() for row in batch.rows]
+    addresses, steps = set(), 0
+    for batch in read_slice(files, own):
+        addresses.add(batch.images.ctypes.data)
+        steps += 1
+    assert steps == 12
+    assert len(addresses) < steps
+
+
+def test_memory_limit_names_both_numbers_and_the_key(data):
+    _, manifest = data
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=8), 0, 1)
+    needed = check_memory(manifest, own, 10**9)
+    with pytest.raises(ResourceError, match=rf"needs {needed} bytes .*reader_memory_bytes is {needed - 1}"):
+        check_memory(manifest, own, needed - 1)
+    halved = replace(own, world_size=2)
+    assert check_memory(manifest, halved, 10**9) <= needed
+
+
+def test_the_pool_is_no_longer_than_the_rows_that_there_are(data, monkeypatch):
+    """A plan of few row groups has one window of 16,384 rows, whatever the size of the data set."""
+    root, manifest = data
+    files, asked = SplitFiles(root, manifest, "train"), []
+    room = files.room
+    monkeypatch.setattr(files, "room", lambda rows: asked.append(rows) or room(rows))
+    own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
+    assert sum(len(batch) for batch in read_slice(files, own)) == own.plan.num_rows
+    assert asked == [own.plan.num_rows]
+
+
+def test_few_files_are_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("farandole.core.batches.reader.MAX_OPEN_FILES", 2)
+    manifest = write_balanced(tmp_path, train=[[3], [4], [5], [6]])
+    files = SplitFiles(tmp_path, manifest, "train")
+    for _ in range(2):
+        batches = list(read_rows(files, 0, 18, 18))
+        assert batches[0].rows.tolist() == list(range(18))
+    assert len(files._open) == 2

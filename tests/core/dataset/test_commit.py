@@ -1,0 +1,230 @@
+"""A directory is the old one or the new one; one writer wins."""
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from farandole.core.dataset import commit
+from farandole.core.dataset.commit import check_free, exclusive, new_directory, write_text
+from farandole.errors import ConflictError, DataError, ResourceError
+from farandole.log import error_line
+
+
+def publish(target, text):
+    with new_directory(target) as directory:
+        (directory / "data").write_text(text)
+        (directory / "manifest.json").write_text("{}")
+
+
+def test_new_takes_the_place_of_old_and_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "clean"
+    publish(target, "old")
+    publish(target, "new")
+    assert (target / "data").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean"]
+
+
+def test_an_error_leaves_the_old_one(tmp_path):
+    target = tmp_path / "clean"
+    publish(target, "old")
+
+    def fail():
+        with new_directory(target) as directory:
+            (directory / "data").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (target / "data").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+def test_nothing_is_published_without_a_manifest(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"manifest.json was not written"), new_directory(tmp_path / "clean"):
+        pass
+    assert not (tmp_path / "clean").exists()
+
+
+def test_a_full_disk_is_a_resource_error(tmp_path):
+    message = (
+        r"disk full while writing .*clean: 300 bytes were written and more are needed, \d+ bytes are free; make room"
+    )
+
+    def fail(code):
+        with new_directory(tmp_path / "clean") as directory:
+            (directory / "data").write_bytes(bytes(300))
+            raise OSError(code, os.strerror(code))
+
+    for code in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(ResourceError, match=message):
+            fail(code)
+    with pytest.raises(PermissionError):
+        fail(errno.EACCES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    check_free(tmp_path / "clean", free // 2)
+    with pytest.raises(
+        ResourceError, match=rf"clean needs {free * 2} bytes while it is written, \d+ bytes are free; make"
+    ):
+        check_free(tmp_path / "clean", free * 2)
+
+
+def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path):
+    target = tmp_path / "clean"
+    target.mkdir()
+    publish(target, "empty ones may be")
+    (target / "manifest.json").unlink()
+    (target / "thesis.txt").write_text("years of work")
+    with pytest.raises(
+        DataError, match=r"clean exists and has no manifest.json, so it is not ours to replace; move it"
+    ):
+        publish(target, "new")
+    assert (target / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
+    target = tmp_path / "clean"
+    with exclusive(target), pytest.raises(ConflictError, match="another process is writing"), exclusive(target):
+        pass
+    with exclusive(target):
+        pass
+
+
+def test_a_lock_file_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def remove_before_locking(descriptor, operation):
+        calls.append(operation)
+        if len(calls) == 1:
+            (tmp_path / ".clean.lock").unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_before_locking)
+    with exclusive(tmp_path / "clean"):
+        assert len(calls) == 2
+        with pytest.raises(ConflictError), exclusive(tmp_path / "clean"):
+            pass
+
+
+@pytest.fixture
+def without_exchange(monkeypatch):
+    """A file system that cannot swap two directories in one call, such as NFS."""
+    library = types.SimpleNamespace(renameat2=lambda *arguments: -1)
+    monkeypatch.setattr("farandole.core.dataset.commit.ctypes", types.SimpleNamespace(CDLL=lambda *_, **__: library))
+
+
+@pytest.mark.usefixtures("without_exchange")
+def test_without_an_exchange_the_old_one_moves_aside(tmp_path):
+    for text in ("one", "two", "three"):
+        publish(tmp_path / "clean", text)
+        assert (tmp_path / "clean/data").read_text() == text
+        assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+@pytest.mark.usefixtures("without_exchange")
+@pytest.mark.parametrize("fatal", [False, True])
+def test_without_an_exchange_the_old_one_comes_back(tmp_path, monkeypatch, fatal):
+    """When the second of two renames fails; and when a kill precedes it, with the next writer."""
+    target, rename, calls = tmp_path / "clean", Path.rename, []
+    publish(target, "old")
+
+    def fail_second(path, to):
+        calls.append(path)
+        if len(calls) == 2 or (fatal and len(calls) > 2):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(target, "new")
+    monkeypatch.setattr(Path, "rename", rename)
+    assert target.exists() != fatal
+    with pytest.raises(ZeroDivisionError), new_directory(target):
+        raise ZeroDivisionError
+    assert (target / "data").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+def test_everything_is_on_disk_before_it_is_published(tmp_path, monkeypatch):
+    target, fsync, synced, unsynced = tmp_path / "clean", os.fsync, set(), []
+    publish(target, "old")
+
+    def note(descriptor):
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def look_and_exchange(one, other):
+        unsynced.extend(path for path in [one, *one.rglob("*")] if path.stat().st_ino not in synced)
+        synced.clear()
+        exchange(one, other)
+
+    exchange = commit._exchange
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(commit, "_exchange", look_and_exchange)
+    with new_directory(target) as directory:
+        (directory / "data/split=train").mkdir(parents=True)
+        (directory / "data/split=train/part-0").write_text("new")
+        (directory / "manifest.json").write_text("{}")
+    assert unsynced == []
+    assert tmp_path.stat().st_ino in synced  # the exchange itself, afterwards
+
+
+def test_two_writers_of_one_directory(tmp_path):
+    """While the first lives, the second is refused; when it was killed, the next one clears up what it left."""
+    program = (
+        "import sys; from pathlib import Path; from farandole.core.dataset.commit import new_directory\n"
+        "with new_directory(Path(sys.argv[1])) as directory:\n"
+        "    (directory / 'data').write_text('half'); print('writing', flush=True); sys.stdin.read()\n"
+    )
+    target = tmp_path / "clean"
+    publish(target, "old")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program, str(target)], **pipes) as first:
+        assert first.stdout.readline() == b"writing\n"
+        with pytest.raises(ConflictError, match=rf"another process is writing {target}; wait for it, or set") as caught:
+            publish(target, "second")
+        assert error_line(caught.value).startswith("error[1]: another process is writing")
+        first.kill()
+    assert len(list(tmp_path.glob(".clean.tmp-*"))) == 1
+    assert (target / "data").read_text() == "old"
+    publish(target, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+def test_of_many_writers_at_once_one_is_in_and_all_others_are_told(tmp_path):
+    inside, most, conflicts = [], [], []
+
+    def write(number):
+        for _ in range(50):
+            try:
+                with exclusive(tmp_path / "clean"):
+                    inside.append(number)
+                    most.append(len(inside))
+                    (tmp_path / f"{number}").touch()
+                    inside.remove(number)
+            except ConflictError:
+                conflicts.append(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert max(most) == 1
+    assert len(most) + len(conflicts) == 400
+    assert not (tmp_path / ".clean.lock").exists()
+
+
+def test_write_text_replaces_whole_files(tmp_path):
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text() == "two"
+    assert len(list(tmp_path.iterdir())) == 1
