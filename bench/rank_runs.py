@@ -19,8 +19,8 @@ from typing import Any
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import read_manifest
 from farandole.core.json_lines import read_lines
-from farandole.spark.child import Child
-from farandole.spark.placement import Seat, describe_places, plan_places
+from farandole.spark.ranks.child import Child
+from farandole.spark.ranks.placement import Seat, describe_places, plan_places
 from farandole.train.run_directory import RunDirectory
 
 LIB = Path(__file__).resolve().parent.parent / "lib"

@@ -71,7 +71,7 @@ def _pss_bytes(process: psutil.Process) -> int:
 def farandole(work: Path) -> Job:
     from farandole.config.load import parse_config
     from farandole.core.dataset.manifest import read_manifest
-    from farandole.spark.rebalance import rebalance
+    from farandole.spark.rebalance.rebalance import rebalance
 
     config = parse_config(
         {"paths": {"work": str(work)}, "layout": {"num_files": NUM_FILES - 2}}
@@ -126,8 +126,8 @@ def duckdb(work: Path) -> Job:
 
 def preprocess(work: Path) -> Job:
     from farandole.config.load import parse_config
-    from farandole.spark.clean import preprocess
-    from farandole.spark.records import list_source
+    from farandole.spark.preprocess.clean import preprocess
+    from farandole.spark.source.records import list_source
 
     source = {"source": "folder", "path": str(work / "pictures")}
     tables = {"paths": {"work": str(work / "preprocessed")}, "data": source, "image": {"height": SIDE, "width": SIDE}}

@@ -11,7 +11,7 @@ from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.log import say
 from farandole.report.from_run import draw_report, most_confident
-from farandole.spark.launch import launch_ranks
+from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
 from farandole.train.run_directory import RunDirectory

@@ -16,8 +16,8 @@ from farandole.errors import GateError
 from farandole.log import say
 from farandole.report.from_run import draw_report, most_confident
 from farandole.report.progress import follow
-from farandole.spark.launch import check_slots, check_slots_early, launch_ranks
-from farandole.spark.restart import launch_with_restarts
+from farandole.spark.ranks.launch import check_slots, check_slots_early, launch_ranks
+from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session, announce, ensure_balanced
 from farandole.train.checkpoint import newest_position

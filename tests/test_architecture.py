@@ -121,7 +121,7 @@ def test_this_repository_keeps_the_rules() -> None:
         ("lib/farandole/spark/a.py", "from ..train import loop", "spark imports farandole.train.loop"),
         ("lib/farandole/spark/a.py", "import tensorflow as tf", "spark imports tensorflow"),
         ("lib/farandole/spark/a.py", "import_module('farandole.train.loop')", "spark imports farandole.train.loop"),
-        ("lib/farandole/train/a.py", "import farandole.spark.launch", "train imports farandole.spark.launch"),
+        ("lib/farandole/train/a.py", "import farandole.spark.session", "train imports farandole.spark.session"),
         ("lib/farandole/train/a.py", "import pyspark", "train imports pyspark"),
         ("lib/farandole/train/a.py", "import horovod.tensorflow as hvd", "only train/distributed.py imports horovod"),
         ("jobs/a.py", "import horovod", "only train/distributed.py imports horovod"),

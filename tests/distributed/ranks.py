@@ -7,8 +7,8 @@ from typing import Any
 
 from farandole.config.load import Config
 from farandole.core.dataset.manifest import read_manifest
-from farandole.spark.child import Child
-from farandole.spark.placement import Seat, describe_places, plan_places
+from farandole.spark.ranks.child import Child
+from farandole.spark.ranks.placement import Seat, describe_places, plan_places
 
 TIMEOUT_SECONDS = 120
 TESTS = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from farandole.config.train import Train
-from farandole.spark.launch import launch_ranks
+from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.session import num_slots, start_session
 
 spark = start_session("tell", Path("no file: this is not local mode"))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from farandole.config.load import Config, parse_config
-from farandole.spark import clean_files, move
+from farandole.spark.preprocess import clean_files
+from farandole.spark.rebalance import move
 
 
 def digits_config(work: Path, **changed: Any) -> Config:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from farandole.spark import clean
+from farandole.spark.preprocess import clean
 from farandole.spark.session import start_session
 from farandole.spark.stages import ensure_clean
 from faults.digits import digits_config, write_files_and_stay

@@ -11,9 +11,9 @@ from balanced_data import write_balanced
 from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
 from farandole.errors import DataError, RankError, ResourceError
-from farandole.spark import lookout
-from farandole.spark.launch import launch_ranks
-from farandole.spark.restart import launch_with_restarts
+from farandole.spark.ranks import lookout
+from farandole.spark.ranks.launch import launch_ranks
+from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.train.run_directory import RunDirectory
 
 MODULE = "distributed.faulty_rank"

@@ -21,7 +21,7 @@ def test_a_rank_that_is_stopped_while_python_starts_ends_with_its_starter(tmp_pa
     starter = f"""
 import os, signal
 from pathlib import Path
-from farandole.spark.child import Child
+from farandole.spark.ranks.child import Child
 child = Child("farandole.train.rank", 0, Path({str(tmp_path / "log")!r}), {{}})
 child.signal(signal.SIGSTOP)
 print(child.pid, flush=True)

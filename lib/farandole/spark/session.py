@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 from farandole.errors import ConfigError, ResourceError
 from farandole.log import on_terminal
-from farandole.spark.gpus import jvm_profile
+from farandole.spark.ranks.gpus import jvm_profile
 
 # They log a failed task's Python and Java stack. The same stack is in the exception, which the job writes to its log.
 _STACK_LOGGERS = (

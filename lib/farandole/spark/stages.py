@@ -15,9 +15,9 @@ from farandole.core.fingerprint import fingerprint
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import ConfigError
 from farandole.log import say
-from farandole.spark.clean import preprocess
-from farandole.spark.rebalance import rebalance
-from farandole.spark.records import list_source, source_fingerprint
+from farandole.spark.preprocess.clean import preprocess
+from farandole.spark.rebalance.rebalance import rebalance
+from farandole.spark.source.records import list_source, source_fingerprint
 
 Session = Callable[[], SparkSession]
 """Starts the Spark session, or gives the one that runs already."""

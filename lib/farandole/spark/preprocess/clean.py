@@ -1,0 +1,238 @@
+"""The preprocess stage: raw records in, a clean data set out, every record kept, quarantined or deduplicated.
+
+1. The listing becomes a Parquet file. Its row group N is part N, so nothing depends on how many executors there are.
+2. Task N decodes part N into staging/, and notes what it rejects in staging/rejected.
+3. Equal pictures are found by their digests, over a few columns without the images.
+4. Spark fits what fills missing values of kept columns on the train split, and interpolates.
+5. Tasks decide where the rows of a part go: to a file of a split by the hash of their id, to quarantine, or to
+   deduplicated.
+6. Task N writes file N of each split. So clean/data does not depend on how the input was cut into files, either.
+7. The manifest, last.
+"""
+
+import math
+import shutil
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
+
+from farandole import __version__
+from farandole.config.load import Config
+from farandole.core.dataset.commit import new_directory, write_text
+from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.schema import SPLITS
+from farandole.errors import DataError
+from farandole.log import say
+from farandole.spark.preprocess.clean_files import CleanFile, write_files
+from farandole.spark.preprocess.decode_parts import stage_part
+from farandole.spark.preprocess.duplicates import drop_duplicates
+from farandole.spark.preprocess.fill_columns import interpolate
+from farandole.spark.preprocess.fit_fills import fit_fills
+from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
+from farandole.spark.preprocess.reuse import plan_reuse
+from farandole.spark.preprocess.staged_images import StagedImages
+from farandole.spark.source.records import LISTING_NAME, Source, prepare
+from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
+from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
+
+DECODE_TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
+"""Parts take unequal time to decode; groups of rows and files are even. Items are parts, groups and files."""
+
+
+def preprocess(
+    spark: SparkSession, config: Config, listing: pa.Table, *, config_fingerprint: str, parent_fingerprint: str
+) -> Manifest:
+    """Writes config.work/clean from a listing of `records.list_source`, in one step, and returns its manifest.
+
+    The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
+    as long as their ids are the same. Of pictures that are equal after resizing one is kept: of the test split before
+    val before the rest, then the smallest image_id. Equal pictures under different labels are all rejected.
+
+    Args:
+        spark: whose executors see the source and config.work under the same paths as this process.
+        config: sections paths, data, image, missing and split are used.
+        listing: of the source.
+        config_fingerprint: of those sections; goes into the manifest.
+        parent_fingerprint: of the listing; goes into the manifest.
+
+    Raises:
+        DataError: no usable rows, fewer than two classes, an empty train split, or a class that is in val or test but
+            not in train.
+        ConflictError: another process is writing the same directory.
+        ResourceError: the disk is full.
+    """
+    with new_directory(config.work / "clean") as directory, errors_in_one_line("preprocess"):
+        staging = directory / "staging"
+        staging.mkdir()
+        source = prepare(spark, config, listing, staging)
+        old = plan_reuse(spark, config, staging, config_fingerprint=config_fingerprint, version=created_by())
+        reused = run_tasks(
+            spark,
+            "preprocess: decode",
+            source.num_parts,
+            lambda part: stage_part(config, source, old, staging, part),
+            num_tasks=_num_tasks(spark, source.num_parts, DECODE_TASKS_PER_SLOT),
+            failure_mark=staging / "failed",
+        )
+        if old.files:
+            say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")
+        drop_duplicates(spark, source, staging)
+        fills = fit_fills(spark, config, source, staging)
+        _interpolate_columns(spark, config, source, staging)
+        groups = groups_of_parts(source)
+        counts = run_tasks(
+            spark,
+            "preprocess: place rows",
+            len(groups),
+            lambda group: place_parts(config, source, fills, directory, group, groups[group]),
+            num_tasks=_num_tasks(spark, len(groups)),
+        )
+        images = StagedImages(staging)
+        files = run_tasks(
+            spark,
+            "preprocess: write",
+            source.num_files,
+            lambda number: write_files(config, source, images, directory, len(groups), number),
+            num_tasks=_num_tasks(spark, source.num_files),
+        )
+        manifest = _manifest(config, source, fills, counts, files, config_fingerprint, parent_fingerprint)
+        check_splits(manifest)
+        (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
+        shutil.rmtree(staging)
+        write_text(directory / FILE_NAME, manifest.to_json())
+    return manifest
+
+
+def _num_tasks(spark: SparkSession, num_items: int, tasks_per_slot: int = 1) -> int:
+    """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
+    wanted = tasks_per_slot * spark.sparkContext.defaultParallelism
+    return max(min(wanted, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
+
+
+def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:
+    """Writes staging/interpolated/COLUMN/part=N for the columns that are interpolated."""
+    for index, name in enumerate(source.side_columns):
+        rule = config.missing.columns.get(name)
+        if rule is None or rule.policy != "interpolate":
+            continue
+        rows = spark.read.parquet(spark_path(staging / "parts", is_pattern=True)).select(
+            "part",
+            "image_id",
+            *(
+                F.col(f"`{prefix}{name.replace('`', '``')}`").alias(alias)
+                for prefix, alias in ((SIDE, "value"), (ORDER, "order"), (GROUP, "group"))
+            ),
+        )
+        found = interpolate(rows.withColumn("value", F.col("value").cast("double")))
+        target = spark_path(staging / "interpolated" / str(index))
+        found.repartition("part").write.partitionBy("part").parquet(target)
+
+
+def created_by() -> str:
+    """For the manifest: what decoded the pictures."""
+    return f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
+
+
+def check_splits(manifest: Manifest) -> None:
+    """Refuses a data set that nothing can be trained on.
+
+    Raises:
+        DataError: no rows, fewer than two classes, an empty train split, or a class in val or test but not in train.
+    """
+    counts = {split: np.array(list(entry.class_counts.values())) for split, entry in manifest.splits.items()}
+    total = np.sum(list(counts.values()), axis=0)
+    lost = ", ".join(f"{number} {reason}" for reason, number in manifest.quarantine.items())
+    if not total.sum():
+        raise DataError(f"none of {manifest.input_rows} records is usable: {lost}; check data.path and [image]")
+    present = [name for name, number in zip(manifest.class_names, total, strict=True) if number]
+    if len(present) < 2:
+        raise DataError(
+            f"only one class has usable images: {present[0]!r} with {total.sum()}, "
+            f"out of {manifest.input_rows} records{f' ({lost})' if lost else ''}; training needs two or more"
+        )
+    if not counts["train"].sum():
+        raise DataError(
+            f"the train split is empty: {counts['val'].sum()} rows in val and {counts['test'].sum()} in test; "
+            f"add images, or lower split.val_fraction and split.test_fraction"
+        )
+    untrained = [
+        f"{name!r} ({counts['val'][label]} in val, {counts['test'][label]} in test)"
+        for label, name in enumerate(manifest.class_names)
+        if total[label] and not counts["train"][label]
+    ]
+    if untrained:
+        raise DataError(
+            f"{len(untrained)} classes have rows in val or test but none in train: {', '.join(untrained[:5])}; "
+            f"add train images, remove the classes, or change split.seed"
+        )
+
+
+def _manifest(
+    config: Config,
+    source: Source,
+    fills: dict[str, Fill],
+    parts: list[PartCounts],
+    files: list[dict[str, CleanFile]],
+    config_fingerprint: str,
+    parent_fingerprint: str,
+) -> Manifest:
+    quarantine = sum((Counter(part.quarantine) for part in parts), Counter())
+    rules = config.image
+    return Manifest(
+        stage="preprocess",
+        created_by=created_by(),
+        config_fingerprint=config_fingerprint,
+        parent_fingerprint=parent_fingerprint,
+        image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
+        class_names=source.class_names,
+        splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},
+        stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
+        quarantine=dict(sorted(quarantine.items())),
+        input_rows=source.input_rows,
+        deduplicated_rows=sum(part.num_deduplicated for part in parts),
+        side_columns=source.side_columns,
+        fills=fills,
+    )
+
+
+def _of_split(parts: list[PartCounts], split: str) -> list[SplitCounts]:
+    return [part.splits[split] for part in parts if split in part.splits]
+
+
+def _split_entry(
+    split: str, counts: list[SplitCounts], numbered: list[dict[str, CleanFile]], class_names: list[str]
+) -> SplitEntry:
+    """Every row that was sent to a file has arrived, as the checksums show."""
+    class_counts = np.sum([np.zeros(len(class_names), np.int64), *(part.class_counts for part in counts)], axis=0)
+    files = [of_split[split] for of_split in numbered if split in of_split]
+    sent, arrived = (sum(part.id_checksum for part in parts) % 2**64 for parts in (counts, files))
+    num_rows = sum(file.entry.num_rows for file in files)
+    if (num_rows, arrived) != (class_counts.sum(), sent):
+        raise DataError(
+            f"clean split {split} has {num_rows} rows of id_checksum {arrived:016x}, sent to it were "
+            f"{class_counts.sum()} of {sent:016x}: rows were lost between tasks; run preprocess again"
+        )
+    return SplitEntry(
+        num_rows=num_rows,
+        class_counts=dict(zip(class_names, class_counts.tolist(), strict=True)),
+        id_checksum=f"{sent:016x}",
+        files=[file.entry for file in files],
+    )
+
+
+def _stats(train: list[SplitCounts], pixels_per_image: int, num_channels: int) -> Stats:
+    """Mean and standard deviation from exact sums, in integers up to one last division: n * sum(x*x) - sum(x)**2."""
+    n = sum(int(part.class_counts.sum()) for part in train) * pixels_per_image
+    if n == 0:  # refused by check_splits, which has the numbers
+        return Stats(mean=[0.0] * num_channels, std=[0.0] * num_channels)
+    sums = [sum(part.sums[channel] for part in train) for channel in range(num_channels)]
+    squares = [sum(part.squares[channel] for part in train) for channel in range(num_channels)]
+    return Stats(
+        mean=[total / n for total in sums],
+        std=[math.sqrt(n * square - total * total) / n for total, square in zip(sums, squares, strict=True)],
+    )

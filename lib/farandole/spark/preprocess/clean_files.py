@@ -1,0 +1,73 @@
+"""The last tasks of preprocess: one range of id hashes -> data/split=*/part-N. Arrow only, no Spark; idempotent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from farandole.config.load import Config
+from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
+from farandole.core.fingerprint import hash_ids, id_checksum
+from farandole.core.plan.layout import split_evenly
+from farandole.spark.preprocess.decode_parts import rows_per_row_group
+from farandole.spark.preprocess.place_parts import placed_path, placed_schema
+from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
+from farandole.spark.source.records import Source
+from farandole.spark.source.table_rows import SIDE
+from farandole.spark.spill import read_spill
+
+
+@dataclass(frozen=True)
+class CleanFile:
+    """One file of one split."""
+
+    entry: FileEntry
+    id_checksum: int
+
+
+def write_files(
+    config: Config, source: Source, images: StagedImages, directory: Path, num_groups: int, number: int
+) -> dict[str, CleanFile]:
+    """Writes the rows whose id hashes lie in range `number`, for each split that has any, in the order of these hashes.
+
+    So a row's place does not depend on the files that the records came in. Images are copied for one row group at a
+    time.
+
+    Args:
+        config: the stage's.
+        source: of the records.
+        images: of directory/staging.
+        directory: the data set; directory/staging holds what `place_parts` left.
+        num_groups: how many spill files these are.
+        number: of the range, below source.num_files.
+    """
+    schema, staging = placed_schema(source), directory / "staging"
+    batches = [
+        batch
+        for group in range(num_groups)
+        for batch in read_spill(placed_path(staging, group), schema, number, source.num_files)
+    ]
+    rows = pa.Table.from_batches(batches, schema).sort_by([("key", "ascending"), ("image_id", "ascending")])
+    stored, files = clean_schema(source.side_columns), {}
+    for index, split in enumerate(SPLITS):
+        mine = rows.filter(pa.array(rows["split"].to_numpy() == index)).combine_chunks()
+        if mine.num_rows:
+            tables = _row_groups(mine, images, stored, rows_per_row_group(config))
+            entry = write_file(directory, f"data/split={split}/part-{number:05d}.parquet", stored, tables)
+            files[split] = CleanFile(entry, id_checksum(hash_ids(mine["image_id"]), 0))
+    return files
+
+
+def _row_groups(rows: pa.Table, images: StagedImages, schema: pa.Schema, max_rows: int) -> Iterator[pa.Table]:
+    files, starts, sizes = (rows[field.name].to_numpy() for field in FIELDS)
+    small = [name for name in schema.names if name != "image"]
+    stored = pa.table({name: rows[name if name in CLEAN.names else f"{SIDE}{name}"] for name in small})
+    start = 0
+    for num_rows in split_evenly(rows.num_rows, max_rows):
+        own = slice(start, start + num_rows)
+        taken = pa.chunked_array([images.take(files[own], starts[own], sizes[own])])
+        yield stored.slice(start, num_rows).append_column("image", taken).select(schema.names)
+        start += num_rows

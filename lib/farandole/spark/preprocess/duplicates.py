@@ -1,0 +1,93 @@
+"""Equal pictures: which one is kept, found by digests alone, without the images.
+
+Tasks share the digests out by their value; each reads the small columns of all parts. That is a few dozen bytes per
+picture and task, so up to some hundreds of millions of pictures it costs little beside their decoding.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import SPLITS
+from farandole.spark.source.records import Source
+from farandole.spark.tasks import run_tasks
+
+ROWS_PER_TASK = 2_000_000
+"""About 200 MB in memory."""
+
+DROPPED = pa.schema(
+    [
+        pa.field("part", pa.int32(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("kept_image_id", pa.string(), nullable=False),
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),  # distinct and ascending; several are a conflict
+    ]
+)
+"""Columns of staging/dropped/*.parquet."""
+
+_COMPARED = ["part", "image_id", "source", "split", "label", "digest"]
+_VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
+
+
+def drop_duplicates(spark: SparkSession, source: Source, staging: Path) -> None:
+    """Writes staging/dropped/*.parquet, of DROPPED, from the staged parts."""
+    num_tasks = max(1, -(-source.input_rows // ROWS_PER_TASK))
+    run_tasks(spark, "preprocess: compare", num_tasks, lambda task: _drop_some(staging, task, num_tasks))
+
+
+def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
+    import pyarrow.dataset as ds  # here and below because it takes pandas with it: half the imports of any job
+
+    parts = ds.dataset(staging / "parts", format="parquet")
+    low, high = (number * 2**32 // num_tasks for number in (task, task + 1))
+    mine = pc.field("digest") >= pa.scalar(low.to_bytes(4, "big"))
+    if high < 2**32:
+        mine &= pc.field("digest") < pa.scalar(high.to_bytes(4, "big"))
+    rows = find_dropped(parts.to_table(columns=_COMPARED, filter=mine))
+    write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [rows])
+
+
+def read_dropped(staging: Path, part: int) -> pa.Table:
+    """The rows of one part that are not kept, of schema DROPPED."""
+    import pyarrow.dataset as ds
+
+    return ds.dataset(staging / "dropped", schema=DROPPED, format="parquet").to_table(filter=pc.field("part") == part)
+
+
+def find_dropped(rows: pa.Table) -> pa.Table:
+    """The rows that are not kept because another one shows the same picture.
+
+    Args:
+        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest; all rows of a digest.
+
+    Returns:
+        A table of schema DROPPED, in the order of part and image_id. With one label, a row for every member of the
+        group but the one that is kept; with more, for every member.
+    """
+    counts = rows.select(["digest"]).group_by("digest").aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))["digest"]
+    rows = rows.filter(pc.is_in(rows["digest"], value_set=repeated.combine_chunks()))
+    if not rows.num_rows:
+        return DROPPED.empty_table()
+    split = rows["split"].to_numpy()
+    preference = np.where(split == _TEST, 0, np.where(split == _VAL, 1, 2))
+    rows = rows.append_column("preference", pa.array(preference))
+    rows = rows.sort_by([(name, "ascending") for name in ("digest", "preference", "image_id")]).combine_chunks()
+    group = rows["digest"].combine_chunks().dictionary_encode().indices.to_numpy()  # sorted, so 0, 0, 1, 1, 1, 2, ...
+    firsts = np.unique(group, return_index=True)[1]
+    labels = np.unique(np.stack([group, rows["label"].to_numpy()], axis=1), axis=0)
+    offsets = np.searchsorted(labels[:, 0], np.arange(len(firsts) + 1)).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(labels[:, 1].astype(np.int32)))
+    is_dropped = (np.diff(offsets)[group] > 1) | (np.arange(len(group)) != firsts[group])
+    columns = {
+        **{name: rows[name] for name in ("part", "image_id", "source")},
+        "kept_image_id": rows["image_id"].take(pa.array(firsts[group])),
+        "labels": lists.take(pa.array(group)),
+    }
+    dropped = pa.table(columns).filter(pa.array(is_dropped)).cast(DROPPED)
+    return dropped.sort_by([("part", "ascending"), ("image_id", "ascending")])

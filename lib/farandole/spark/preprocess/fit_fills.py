@@ -1,0 +1,127 @@
+"""Fits what fills missing values: mean, median or mode of a kept column over the train split.
+
+Every pass is one task per part that returns sums, counts or bounded numbers of keys, never rows.
+"""
+
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from farandole.config.load import Config
+from farandole.core.dataset.manifest import Fill
+from farandole.core.dataset.schema import SIDE_TYPES, SPLITS
+from farandole.core.plan.order_statistics import Combine, Measure, keys_at_ranks
+from farandole.core.record.missing import (
+    as_numbers,
+    exact_sum,
+    from_ordered_keys,
+    mean_of,
+    nan_to_null,
+    ordered_keys,
+    round_to,
+)
+from farandole.errors import DataError
+from farandole.spark.preprocess.duplicates import read_dropped
+from farandole.spark.preprocess.place_parts import place_rows
+from farandole.spark.source.records import Source
+from farandole.spark.source.table_rows import SIDE
+from farandole.spark.tasks import run_tasks
+
+MAX_DISTINCT = 1_000_000
+"""Values among which a mode is looked for; they are counted in the driver's memory."""
+
+
+def fit_fills(spark: SparkSession, config: Config, source: Source, staging: Path) -> dict[str, Fill]:
+    """What takes the place of missing values, by column, for policies fill and interpolate.
+
+    The median of an even number of values is the mean of the middle two; of values that are equally frequent the mode
+    is the smallest. Whole-number columns get the nearest whole number, halves the even one.
+
+    Raises:
+        DataError: a column has no valid value in the train split, or too many for a mode.
+    """
+    fills = {}
+    for name, rule in config.missing.columns.items():
+        if rule.policy not in ("fill", "interpolate"):
+            continue
+        statistic = rule.statistic or ("mean" if rule.value is None else "")
+        value = _fit(spark, config, source, staging, name, statistic) if statistic else rule.value
+        assert value is not None
+        fills[name] = Fill(policy=rule.policy, statistic=statistic, value=value)
+    return fills
+
+
+def _fit(
+    spark: SparkSession, config: Config, source: Source, staging: Path, name: str, statistic: str
+) -> int | float | str | bool:
+    kind = SIDE_TYPES[source.side_columns[name]]
+    title = f"preprocess: {statistic} of {name}"
+
+    def counted(part: int) -> tuple[int, int]:
+        values = _floats(_train_values(config, source, staging, part, name))
+        return len(values), exact_sum(values)
+
+    if statistic == "mode":
+        return _mode(spark, config, source, staging, name)
+    sums = run_tasks(spark, title, source.num_parts, counted)
+    count, total = sum(number for number, _ in sums), sum(part for _, part in sums)
+    _refuse_empty(count, name, statistic)
+    if statistic == "mean":
+        return round_to(mean_of(total, count), kind)
+
+    def scan(measure: Measure, combine: Combine) -> np.ndarray:
+        def task(part: int) -> np.ndarray:
+            keys = ordered_keys(_floats(_train_values(config, source, staging, part, name)))
+            return measure(np.zeros(len(keys), np.int64), keys)
+
+        first, *others = run_tasks(spark, title, source.num_parts, task)
+        for other in others:
+            first = combine(first, other)
+        return first
+
+    middle = keys_at_ranks(scan, [count], [np.array([(count - 1) // 2, count // 2])])[0]
+    low, high = (Fraction(float(value)) for value in from_ordered_keys(middle))
+    return round_to((low + high) / 2, kind)
+
+
+def _mode(spark: SparkSession, config: Config, source: Source, staging: Path, name: str) -> int | float | str | bool:
+    def counted(part: int) -> dict[int | float | str | bool, int]:
+        values = _train_values(config, source, staging, part, name)
+        if pa.types.is_floating(values.type):
+            values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
+        found = pc.value_counts(values)
+        return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
+
+    total: Counter[int | float | str | bool] = Counter()
+    for counts in run_tasks(spark, f"preprocess: mode of {name}", source.num_parts, counted):
+        total.update(counts)
+        if len(total) > MAX_DISTINCT:
+            raise DataError(
+                f"missing.columns.{name}: more than {MAX_DISTINCT} different values in train; take the median"
+            )
+    _refuse_empty(len(total), name, "mode")
+    return min(total, key=lambda value: (-total[value], value))
+
+
+def _refuse_empty(count: int, name: str, statistic: str) -> None:
+    if not count:
+        raise DataError(
+            f"missing.columns.{name}: no valid value in the train split, so it has no {statistic}; "
+            f"give a value, or drop such rows"
+        )
+
+
+def _train_values(config: Config, source: Source, staging: Path, part: int, name: str) -> pa.ChunkedArray:
+    rows, _, splits = place_rows(config, source, staging, part, read_dropped(staging, part), [f"{SIDE}{name}"])
+    values = rows[f"{SIDE}{name}"].filter(pa.array(splits == SPLITS.index("train")))
+    values = as_numbers(nan_to_null(values).drop_null())
+    return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values
+
+
+def _floats(values: pa.ChunkedArray) -> np.ndarray:
+    return values.cast(pa.float64(), safe=False).to_numpy()

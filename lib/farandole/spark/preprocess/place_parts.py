@@ -1,0 +1,195 @@
+"""The second tasks of preprocess: where each staged row goes. Its small columns are sorted by the file of clean/ that
+it goes to; what is not kept goes to quarantine/part-N and deduplicated/part-N. Arrow only, no Spark; idempotent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from farandole.config.load import Config
+from farandole.core.dataset.manifest import Fill
+from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
+from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
+from farandole.core.plan.layout import files_by_hash
+from farandole.core.plan.split import assign_splits
+from farandole.spark.preprocess.duplicates import read_dropped
+from farandole.spark.preprocess.fill_columns import fill_columns
+from farandole.spark.preprocess.staged_images import FIELDS
+from farandole.spark.source.records import Source
+from farandole.spark.source.table_rows import SIDE
+from farandole.spark.spill import write_spill
+
+MAX_GROUPS = 256
+"""Of parts, each of which is one task and one spill file. Every file of clean/ looks into all spill files."""
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What one group of parts adds to one split."""
+
+    class_counts: np.ndarray
+    """int64 [num_classes]."""
+    id_checksum: int
+    sums: list[int]
+    """Of the pixels, one per channel."""
+    squares: list[int]
+    """Of the pixels' squares."""
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What a task reports to the driver: counts, never rows."""
+
+    splits: dict[str, SplitCounts]
+    """Splits without rows of these parts are absent."""
+    quarantine: dict[str, int]
+    num_deduplicated: int
+
+
+def groups_of_parts(source: Source) -> list[range]:
+    """Parts that are placed together: single ones, unless there are many."""
+    size = max(1, -(-source.num_parts // MAX_GROUPS))
+    return [range(first, min(first + size, source.num_parts)) for first in range(0, source.num_parts, size)]
+
+
+def placed_schema(source: Source) -> pa.Schema:
+    """Columns of staging/placed/*.arrow: the small ones of clean/, kept columns behind SIDE, and where the image is."""
+    small = [field for field in CLEAN if field.name != "image"]
+    side = [pa.field(f"{SIDE}{name}", SIDE_TYPES[kind]) for name, kind in source.side_columns.items()]
+    return pa.schema([*small, *side, pa.field("key", pa.uint64()), pa.field("split", pa.int8()), *FIELDS])
+
+
+def placed_path(staging: Path, group: int) -> Path:
+    """The spill file of a group."""
+    return staging / "placed" / f"{group}.arrow"
+
+
+def place_parts(
+    config: Config, source: Source, fills: dict[str, Fill], directory: Path, group: int, parts: range
+) -> PartCounts:
+    """Sends what is kept of some staged parts on its way to clean/, and the rest to quarantine and deduplicated.
+
+    Args:
+        config: the stage's.
+        source: a label is an index into its class_names.
+        fills: what takes the place of missing values.
+        directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
+        group: its number among `groups_of_parts`.
+        parts: of the group.
+    """
+    staging = directory / "staging"
+    rejected = [pq.read_table(staging / "rejected" / f"part-{part:05d}.parquet").cast(QUARANTINE) for part in parts]
+    dropped_of = {part: read_dropped(staging, part) for part in parts}
+    dropped = pa.concat_tables(dropped_of.values())
+    is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
+    quarantine = pa.concat_tables([*rejected, _conflicts(dropped.filter(is_conflict), source.class_names)])
+    deduplicated = dropped.filter(pc.invert(is_conflict)).select(DEDUPLICATED.names)
+    for folder, schema, table in (("quarantine", QUARANTINE, quarantine), ("deduplicated", DEDUPLICATED, deduplicated)):
+        if table.num_rows:
+            path = f"{folder}/part-{group:05d}.parquet"
+            write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
+    placed = pa.concat_tables([_place_part(config, source, fills, staging, *of_part) for of_part in dropped_of.items()])
+    _spill(source, staging, group, placed)
+    return PartCounts(
+        splits=_count(placed, len(source.class_names), config.image.channels),
+        quarantine=Counter(quarantine["reason"].to_pylist()),
+        num_deduplicated=deduplicated.num_rows,
+    )
+
+
+def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
+    rows = [
+        {
+            "image_id": row["image_id"],
+            "source": row["source"],
+            "reason": "conflicting_label",
+            "detail": f"the same picture is labelled {', '.join(repr(class_names[label]) for label in row['labels'])}",
+        }
+        for row in dropped.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE)
+
+
+def place_rows(
+    config: Config, source: Source, staging: Path, part: int, dropped: pa.Table, columns: Iterable[str] = ()
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Where the rows of a staged part go.
+
+    Args:
+        config: section split.
+        source: the splits that it names.
+        staging: of the run.
+        part: its number.
+        dropped: what `read_dropped` says of it.
+        columns: more that are wanted.
+
+    Returns:
+        Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
+        and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
+    """
+    path = staging / "parts" / f"part-{part:05d}.parquet"
+    rows = pq.ParquetFile(path).read(columns=["image_id", "split", "label", "digest", "sums", "squares", *columns])
+    hashes = np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64)
+    given = source.given
+    splits = assign_splits(
+        hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
+    )
+    is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
+    return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
+
+
+def _place_part(
+    config: Config, source: Source, fills: dict[str, Fill], staging: Path, part: int, dropped: pa.Table
+) -> pa.Table:
+    """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
+    places = [field.name for field in FIELDS]
+    columns = [*places, *(f"{SIDE}{name}" for name in source.side_columns)]
+    rows, hashes, splits = place_rows(config, source, staging, part, dropped, columns)
+    added = fill_columns(rows, source.side_columns, fills, staging, part)
+    placed = {
+        **{name: rows[name] for name in ("image_id", "label", "sums", "squares", *places)},
+        **{f"{SIDE}{name}": added[name] for name in added.schema.names},
+        "content_hash": hashes,
+        "key": hash_ids(rows["image_id"]),
+        "split": splits,
+    }
+    names = [*placed_schema(source).names, "sums", "squares"]
+    return pa.table(placed).select(names).filter(pa.array(splits >= 0))
+
+
+def _spill(source: Source, staging: Path, group: int, placed: pa.Table) -> None:
+    """Sorted by file."""
+    files = files_by_hash(placed["key"].to_numpy(), source.num_files)
+    order = np.argsort(files, kind="stable")
+    bounds = np.searchsorted(files[order], np.arange(source.num_files + 1)).tolist()
+    rows = placed.drop_columns(["sums", "squares"]).take(pa.array(order)).cast(placed_schema(source)).combine_chunks()
+    slices = (rows.slice(start, stop - start).to_batches() for start, stop in pairwise(bounds))
+    path = placed_path(staging, group)
+    path.parent.mkdir(exist_ok=True)
+    write_spill(path, placed_schema(source), slices)
+
+
+def _count(placed: pa.Table, num_classes: int, num_channels: int) -> dict[str, SplitCounts]:
+    counts = {}
+    for index, split in enumerate(SPLITS):
+        rows = placed.filter(pa.array(placed["split"].to_numpy() == index))
+        if rows.num_rows:
+            sums, squares = (
+                rows[column].combine_chunks().flatten().to_numpy().reshape(-1, num_channels).sum(axis=0).tolist()
+                for column in ("sums", "squares")
+            )
+            counts[split] = SplitCounts(
+                class_counts=np.bincount(rows["label"].to_numpy(), minlength=num_classes),
+                id_checksum=id_checksum(rows["key"].to_numpy(), 0),
+                sums=sums,
+                squares=squares,
+            )
+    return counts

@@ -1,0 +1,1 @@
+"""Starting one process per rank from a barrier stage, and watching them."""

@@ -1,0 +1,233 @@
+"""clean/ -> balanced/: even classes, equal files, equal row groups, in an order that a hash decides.
+
+Every row has keys that depend on its image_id, its copy number and the seed alone. A class is cut at exact order
+statistics of these keys, so the outcome depends neither on how the clean rows lie in files nor on who works on them
+when. The driver sees counts and a bounded number of keys; rows go from map to reduce tasks through spill files.
+"""
+
+import functools
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+import farandole
+from farandole.config.load import Config
+from farandole.core.dataset import commit
+from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
+from farandole.core.dataset.schema import SPLITS
+from farandole.core.plan.balance import plan_balance
+from farandole.core.plan.order_statistics import Combine, Measure, Scan, keys_at_ranks
+from farandole.core.plan.rebalance_plan import Piece, RebalancePlan, plan_rebalance
+from farandole.errors import DataError
+from farandole.spark.rebalance.keep import keep_files
+from farandole.spark.rebalance.move import (
+    Cuts,
+    Moved,
+    Written,
+    order_keys,
+    pile_up,
+    select_keys,
+    spill,
+    verify,
+    write_from_piles,
+    write_from_spill,
+)
+from farandole.spark.tasks import MAX_TASK_BYTES, plan_num_tasks, run_tasks
+
+MAX_DRIVER_ROWS = 2**18
+"""Ids and labels of so many rows are read by the driver: about 0.2 s."""
+MAX_DRIVER_BYTES = MAX_TASK_BYTES
+"""Images of so many bytes are moved by the driver; as much as one Spark task moves."""
+
+
+def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fingerprint: str) -> Manifest:
+    """Writes config.work/balanced from config.work/clean; the same bytes on every run, whatever the cluster.
+
+    The train split is balanced by config.balance; val and test keep their rows. All three are laid out as files
+    whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order; unless
+    layout.rewrite is "auto" and core/plan/rewrite_plan.py finds that the files of clean/ will do as they are.
+
+    Args:
+        spark: a running session.
+        config: uses paths.work, balance and layout.
+        clean: the manifest of config.work/clean.
+        config_fingerprint: of the config sections used; goes into the manifest.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
+            occurs twice, or two rows share a 64-bit key.
+        ConflictError: another process is writing config.work/balanced, or clean/ while its files are to be kept.
+        ResourceError: the disk is full; where it is before the start, not a row is written.
+    """
+    before = clean.splits["train"].class_counts
+    balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
+    plan = plan_rebalance(clean, balance, config)
+    with commit.new_directory(config.work / "balanced") as directory:
+        kept = config.layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, config.layout, directory)
+        changed = {
+            "stage": "rebalance",
+            "created_by": f"farandole {farandole.__version__}",
+            "config_fingerprint": config_fingerprint,
+            "parent_fingerprint": clean.fingerprint(),
+            "splits": clean.splits if kept else _rewrite(spark, config, clean, plan, directory),
+            "class_weights": balance.class_weights,
+            "class_counts_before": before,
+        }
+        manifest = Manifest(**clean.model_dump() | changed)
+        commit.write_text(directory / FILE_NAME, manifest.to_json())
+    return manifest
+
+
+def _rewrite(
+    spark: SparkSession, config: Config, clean: Manifest, plan: RebalancePlan, directory: Path
+) -> dict[str, SplitEntry]:
+    through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
+    # On disk at a time: every image in its output file, and in a spill file where there are any.
+    copies = 2 if through is _through_spill else 1
+    commit.check_free(config.work / "balanced", copies * int(plan.targets.sum()) * plan.row_bytes)
+    cuts = _find_cuts_or_damage(spark, plan)
+    moved, written = through(spark, plan, cuts, directory, clean, config.layout.rows_per_row_group)
+    return _split_entries(plan, moved, written)
+
+
+def _through_memory(
+    spark: SparkSession, plan: RebalancePlan, cuts: Cuts, directory: Path, clean: Manifest, rows_per_row_group: int
+) -> tuple[list[Moved], list[Written]]:
+    """Small data: threads of the driver do it in less CPU time than Spark takes to start jobs, without a spill."""
+    with ThreadPoolExecutor(spark.sparkContext.defaultParallelism) as threads:
+        moved, piles = zip(*threads.map(functools.partial(pile_up, plan, cuts), range(len(plan.pieces))), strict=True)
+        _check_moved(plan, clean, list(moved))
+        reduce_task = functools.partial(write_from_piles, plan, list(piles), directory, rows_per_row_group)
+        return list(moved), list(threads.map(reduce_task, range(plan.num_files)))
+
+
+def _through_spill(
+    spark: SparkSession, plan: RebalancePlan, cuts: Cuts, directory: Path, clean: Manifest, rows_per_row_group: int
+) -> tuple[list[Moved], list[Written]]:
+    """Data of any size: two bounded passes of Spark tasks."""
+    spilled = directory / ".spill"
+    spilled.mkdir()
+    map_task = functools.partial(spill, plan, cuts, spilled)
+    num_tasks = _num_tasks(spark, plan, plan.counts)
+    moved = run_tasks(
+        spark,
+        "rebalance: sort rows by file",
+        len(plan.pieces),
+        map_task,
+        num_tasks=num_tasks,
+        failure_mark=spilled / "failed",
+    )
+    _check_moved(plan, clean, moved)
+    reduce_task = functools.partial(write_from_spill, plan, spilled, directory, rows_per_row_group)
+    num_tasks = _num_tasks(spark, plan, plan.targets)
+    written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task, num_tasks=num_tasks)
+    shutil.rmtree(spilled)
+    return moved, written
+
+
+def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:
+    return plan_num_tasks(int(counts.sum()) * plan.row_bytes, spark.sparkContext.defaultParallelism)
+
+
+def _find_cuts_or_damage(spark: SparkSession, plan: RebalancePlan) -> Cuts:
+    try:
+        return _find_cuts(spark, plan)
+    except DataError:
+        # Scans read two columns and leave it to the map tasks to verify the files. A scan that fails may have met a
+        # damaged one, and then this says which.
+        run_tasks(spark, "rebalance: look for damaged files", len(plan.pieces), functools.partial(verify, plan))
+        raise
+
+
+def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
+    """Which rows are written once more, and which keys begin the files."""
+    select = np.zeros(len(plan.counts), dtype=np.uint64)
+    chosen = np.flatnonzero(plan.extras)
+    if len(chosen):
+        scan = _scan(spark, "rebalance: select images", plan, functools.partial(select_keys, plan))
+        ranks = [plan.extras[group : group + 1] if plan.extras[group] else chosen[:0] for group in range(len(select))]
+        select[chosen] = np.concatenate(keys_at_ranks(scan, plan.counts, ranks))
+    # The first row of file f + 1 has as many rows of its class before it as files 0 to f get. Where no row of the
+    # class is left for file f + 1, the cut is the largest key there is.
+    starts = [np.cumsum(of_class)[:-1] for dealt in plan.dealt for of_class in dealt]
+    taken = [rank < target for rank, target in zip(starts, plan.targets, strict=True)]
+    scan = _scan(spark, "rebalance: cut files", plan, functools.partial(order_keys, plan, select))
+    keys = keys_at_ranks(scan, plan.targets, [rank[inside] for rank, inside in zip(starts, taken, strict=True)])
+    order = [np.full(len(rank), np.iinfo(np.uint64).max, dtype=np.uint64) for rank in starts]
+    for cuts, inside, found in zip(order, taken, keys, strict=True):
+        cuts[inside] = found
+    return Cuts(select, order)
+
+
+def _scan(
+    spark: SparkSession, description: str, plan: RebalancePlan, keys: Callable[[Piece], tuple[np.ndarray, np.ndarray]]
+) -> Scan:
+    """Passes over the keys of all pieces; few keys, on the driver, where it takes less than Spark takes to start a job.
+
+    Else a task combines its pieces, and there are no more tasks than cores: few results come back.
+    """
+    on_driver = plan.counts.sum() <= MAX_DRIVER_ROWS
+    num_tasks = 1 if on_driver else min(len(plan.pieces), spark.sparkContext.defaultParallelism)
+
+    def scan(measure: Measure, combine: Combine) -> np.ndarray:
+        def task(number: int) -> np.ndarray:
+            return functools.reduce(combine, (measure(*keys(piece)) for piece in plan.pieces[number::num_tasks]))
+
+        results = [task(0)] if on_driver else run_tasks(spark, description, num_tasks, task)
+        return functools.reduce(combine, results)
+
+    return scan
+
+
+def _check_moved(plan: RebalancePlan, clean: Manifest, moved: list[Moved]) -> None:
+    """What was read is what the manifest of clean/ lists, and what was copied is what was planned."""
+    counts = np.sum([task.counts for task in moved], axis=0).reshape(len(SPLITS), -1)
+    for index, name in enumerate(SPLITS):
+        entry = clean.splits[name]
+        found = f"{_sum_checksums(plan, index, [task.checksum for task in moved]):016x}"
+        if counts[index].tolist() != list(entry.class_counts.values()) or found != entry.id_checksum:
+            raise DataError(
+                f"{plan.clean}, split {name}: the files hold {counts[index].tolist()} rows of the classes and "
+                f"id_checksum {found}, the manifest says {list(entry.class_counts.values())} and {entry.id_checksum}; "
+                f"run preprocess again"
+            )
+    copied = np.sum([task.copied_counts for task in moved], axis=0)
+    if not np.array_equal(copied, plan.targets):
+        raise DataError(
+            f"{copied.tolist()} rows of the classes were selected, {plan.targets.tolist()} are planned: "
+            f"two rows share a 64-bit key; change balance.seed"
+        )
+
+
+def _sum_checksums(plan: RebalancePlan, split: int, of_pieces: list[int]) -> int:
+    return sum(sum_ for piece, sum_ in zip(plan.pieces, of_pieces, strict=True) if piece.split == split) % 2**64
+
+
+def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Written]) -> dict[str, SplitEntry]:
+    """The output files by split; every (image_id, copy) that a map task sent has arrived, as the checksums show."""
+    entries = {}
+    for index, name in enumerate(SPLITS):
+        first = plan.first_file(index)
+        files = written[first : first + plan.dealt[index].shape[1]]
+        checksum = sum(file.checksum for file in files) % 2**64
+        sent = _sum_checksums(plan, index, [task.copied_checksum for task in moved])
+        if checksum != sent:
+            raise DataError(
+                f"balanced split {name} has id_checksum {checksum:016x}, the rows sent to it {sent:016x}: "
+                f"rows were lost between tasks; run rebalance again"
+            )
+        targets = plan.dealt[index].sum(axis=1).tolist()
+        entries[name] = SplitEntry(
+            num_rows=sum(targets),
+            class_counts=dict(zip(plan.class_names, targets, strict=True)),
+            id_checksum=f"{checksum:016x}",
+            files=[file.entry for file in files],
+        )
+    return entries

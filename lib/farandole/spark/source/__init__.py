@@ -1,0 +1,1 @@
+"""What lies in the source, and how its records are read."""

@@ -1,0 +1,191 @@
+"""Labels from a table beside a folder of images: CSV with a header, or JSON with an object per line.
+
+Every row of the table is a record, and so is every file that no row names. Rows that name the same file are the same
+picture, so the rule for equal pictures decides: one is kept, or none where their labels differ. Nothing is opened by a
+path from the table unless the folder's own listing has it.
+"""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+
+from farandole.config.load import Config
+from farandole.errors import ConfigError, DataError, FarandoleError
+from farandole.spark.source.folder import LISTING, check_folder, list_row, printable, reject_file, walk
+from farandole.spark.source.table_columns import check_columns, check_fill, plain_type, refuse_repeated_ids
+from farandole.spark.source.table_files import one_line, text_type
+from farandole.spark.source.table_rows import convert_rows, wanted_columns
+
+_Files = dict[str, os.stat_result | None]
+
+
+def list_labelled(config: Config) -> pa.Table:
+    """Joins the rows of data.label_table with the files below data.path, without reading an image.
+
+    Null labels follow missing.label; a file without a row is always rejected as missing_label, a row without a file as
+    missing_image. Without data.id_column a record's id is its path, and PATH//2 for the second row that names it.
+
+    Returns:
+        A table of schema LISTING, then kept columns and what interpolation needs, as `table_rows.convert_rows` gives
+        them. The metadata's "columns" maps the names used to types. class_name is null where reason is not.
+
+    Raises:
+        ConfigError: data.path or the table does not exist, a column is missing, or missing.label is no class.
+        DataError: the table is not CSV or JSON lines, has no rows or a column of a type that is no use, an id is null
+            or occurs twice, or a split is none.
+    """
+    root = Path(config.data.path)
+    check_folder(root)
+    path = root / config.data.label_table
+    table, kinds = _read_checked(config, path)
+    own_name = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
+    files: _Files = {name: status for name, status in walk(root) if name != own_name}
+    names = [_normal(name or "") for name in table[config.data.image_column].to_pylist()]
+    rows = _labelled_rows(config, table, kinds, names, files)
+    named = set(names)
+    orphans = [
+        list_row(printable(name), status=status, rejection=reject_file(name, status) or _NO_ROW)
+        for name, status in files.items()
+        if name not in named
+    ]
+    listing = pa.concat_tables([rows, pa.Table.from_pylist(orphans, schema=LISTING)], promote_options="default")
+    _check_ids(config, listing)
+    metadata = {"columns": json.dumps(kinds, sort_keys=True)}
+    return listing.sort_by("image_id").combine_chunks().replace_schema_metadata(metadata)
+
+
+_NO_ROW = ("missing_label", "no row of the label table names the file")
+
+
+def _read_checked(config: Config, path: Path) -> tuple[pa.Table, dict[str, str]]:
+    """The columns that the config uses, and their types."""
+    if not path.exists():
+        raise ConfigError(f"data.label_table {str(path)!r} does not exist; paths are relative to data.path")
+    table = _read(config, path)
+    names = table.schema.names
+    try:
+        if len(set(names)) != len(names):
+            raise DataError("a name stands twice in the header; rename one")
+        for index, name in enumerate(names):
+            if pa.types.is_string(table[name].type):
+                table = table.set_column(index, name, _empty_to_null(table[name]))
+        kinds = {name: plain_type(table[name].type) for name in names}
+        check_columns(config, kinds)
+        if not table.num_rows:
+            raise DataError("it has no rows")
+    except FarandoleError as error:
+        raise type(error)(f"label table {str(path)!r}, whose columns are {', '.join(names)}: {error}") from error
+    wanted = sorted(wanted_columns(config, with_images=True))
+    table = table.select(wanted).combine_chunks()
+    label = config.data.label_column
+    if kinds[label] == "string" and path.suffix == ".csv" and text_type(set(table[label].to_pylist())) == "int64":
+        table = table.set_column(wanted.index(label), label, table[label].cast(pa.int64()))
+    return table, {name: plain_type(table[name].type) for name in wanted}
+
+
+def _read(config: Config, path: Path) -> pa.Table:
+    expected = "CSV with a header" if path.suffix == ".csv" else "JSON with an object per line"
+    try:
+        size = min(max(path.stat().st_size, 1), 2**31 - 1)  # one block, so that a column's type follows from all rows
+        table = _read_csv(config, path, size) if path.suffix == ".csv" else _read_json(path, size)
+        table.validate(full=True)  # JSON is read without a look at its UTF-8
+        return table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"data.label_table {str(path)!r} is not {expected}: {one_line(error)}") from error
+
+
+def _read_csv(config: Config, path: Path, block_size: int) -> pa.Table:
+    data = config.data
+    # Not left to be guessed: "007" is no number, and "true" may be a class.
+    texts = dict.fromkeys((data.image_column, data.label_column, data.id_column, data.split_column), pa.string())
+    return pa.csv.read_csv(
+        path,
+        read_options=pa.csv.ReadOptions(block_size=block_size),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(column_types=texts),
+    )
+
+
+def _read_json(path: Path, block_size: int) -> pa.Table:
+    return pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=block_size))
+
+
+def _empty_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    column = column.combine_chunks()
+    places = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.int64()), pa.array(range(len(column)), pa.int64()))
+    return pa.chunked_array([column.take(places)])
+
+
+def _normal(name: str) -> str:
+    """The path without empty and "." steps, so that it is what `walk` gives and never has "//" in it."""
+    steps = "/".join(step for step in name.split("/") if step not in ("", "."))
+    return f"/{steps}" if name.startswith("/") else steps
+
+
+def _labelled_rows(config: Config, table: pa.Table, kinds: dict[str, str], names: list[str], files: _Files) -> pa.Table:
+    converted = convert_rows(config, table, config.data.label_table, 0, kinds, with_images=False)
+    own_ids = converted["image_id"].to_pylist() if config.data.id_column else _ids(names)
+    listed = [
+        list_row(
+            image_id,
+            source=name,
+            split=split,
+            class_name=class_name,
+            status=files.get(name),
+            rejection=_reject_path(name, files) or ((reason, detail) if reason else None),
+        )
+        for image_id, name, split, class_name, reason, detail in zip(
+            own_ids,
+            names,
+            *(converted[column].to_pylist() for column in ("split", "class_name", "reason", "detail")),
+            strict=True,
+        )
+    ]
+    _check_fill(config, table, listed)
+    for row in listed:
+        row["class_name"] = None if row["reason"] else row["class_name"]
+    rows = pa.Table.from_pylist(listed, schema=LISTING)
+    for name in converted.schema.names:
+        if name not in LISTING.names:
+            rows = rows.append_column(name, converted[name])
+    return rows
+
+
+def _check_fill(config: Config, table: pa.Table, listed: list[dict[str, Any]]) -> None:
+    """The class that is filled in must be there without that."""
+    labels = table[config.data.label_column].cast(pa.string()).to_pylist()
+    check_fill(config, {label for label, row in zip(labels, listed, strict=True) if label and not row["reason"]})
+
+
+def _ids(names: list[str]) -> list[str]:
+    """Paths; PATH//N for the Nth row that has one path, //N where it is empty. No path has "//" in it."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for name in names:
+        seen[name] += 1
+        ids.append(name if name and seen[name] == 1 else f"{name}//{seen[name]}")
+    return ids
+
+
+def _reject_path(name: str, files: _Files) -> tuple[str, str] | None:
+    if not name:
+        return "missing_image", "the path is null or empty"
+    if name.startswith("/") or ".." in name.split("/"):
+        return "unsafe_path", "an absolute path, or one with .."
+    if name not in files:
+        return "missing_image", "there is no such file"
+    return reject_file(name, files[name])
+
+
+def _check_ids(config: Config, listing: pa.Table) -> None:
+    counts = pc.value_counts(listing["image_id"])
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    if twice:
+        refuse_repeated_ids(config, len(twice), min(twice))

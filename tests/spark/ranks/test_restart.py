@@ -1,0 +1,82 @@
+"""Which failures are worth another try, and which one is shown in the end."""
+
+import pytest
+
+from farandole.config.train import Train
+from farandole.errors import DataError, RankError, ResourceError
+from farandole.spark.ranks.launch import describe_lost_task, ranks_for
+from farandole.spark.ranks.restart import launch_with_restarts
+
+
+class Launcher:
+    """Fails with each of these errors in turn, then succeeds."""
+
+    def __init__(self, *errors):
+        self.errors, self.calls = list(errors), 0
+
+    def __call__(self, restart):
+        assert restart == self.calls
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return [{"rank": 0}]
+
+
+def test_a_dead_rank_is_started_again_and_the_user_is_told(capfd):
+    launch = Launcher(RankError("rank 1 on h: killed"), RankError("rank 0 on h: hangs"))
+    assert launch_with_restarts(launch, lambda: "from epoch 1, step 4", 2) == [{"rank": 0}]
+    assert capfd.readouterr().err.splitlines() == [
+        "train: rank 1 on h: killed; restart 1 of 2 from epoch 1, step 4",
+        "train: rank 0 on h: hangs; restart 2 of 2 from epoch 1, step 4",
+    ]
+
+
+def test_giving_up_shows_the_first_failure():
+    first = RankError("rank 1 on h: killed")
+    launch = Launcher(first, *(RankError(f"echo {i}") for i in range(9)))
+    with pytest.raises(
+        RankError, match="gave up after 2 restarts; the first failure was: rank 1 on h: killed"
+    ) as caught:
+        launch_with_restarts(launch, lambda: "from the start", 2)
+    assert caught.value.__cause__ is first
+    assert launch.calls == 3
+
+
+def test_without_restarts_the_error_is_the_ranks_own():
+    launch = Launcher(RankError("rank 1 on h: killed"))
+    with pytest.raises(RankError, match=r"^rank 1 on h: killed$"):
+        launch_with_restarts(launch, lambda: "from the start", 0)
+
+
+def test_bad_data_would_be_as_bad_again():
+    launch = Launcher(DataError("NaN"))
+    with pytest.raises(DataError, match="NaN"):
+        launch_with_restarts(launch, lambda: "from the start", 3)
+    assert launch.calls == 1
+
+
+def test_as_many_ranks_as_there_are_slots_between_two_bounds():
+    train = Train(num_ranks=4, min_ranks=2)
+    assert [ranks_for(train, offered) for offered in (9, 4, 3, 2)] == [4, 4, 3, 2]
+    with pytest.raises(ResourceError, match=r"train.min_ranks needs 2 slots, the cluster offers 1; lower train.min"):
+        ranks_for(train, 1)
+    with pytest.raises(ResourceError, match=r"train.num_ranks needs 4 slots, the cluster offers 3; lower train.num"):
+        ranks_for(Train(num_ranks=4), 3)
+
+
+def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
+    (tmp_path / "host-1").write_text("node7")
+    text = (
+        "An error occurred\n: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover "
+        "from a failed barrier ResultStage. Most recent failure reason: Stage failed because barrier task "
+        "ResultTask(0, 1) finished unsuccessfully.\nExecutorLostFailure (executor 1 exited caused by one of the "
+        "running tasks) Reason: Command exited with code 137\n\tat java"
+    )
+    assert describe_lost_task(text, tmp_path) == (
+        "rank 1 on node7: Spark lost its task: ExecutorLostFailure (executor 1 exited caused by one of the running "
+        "tasks) Reason: Command exited with code 137"
+    )
+    assert describe_lost_task(text, tmp_path / "gone").startswith("rank 1: Spark lost its task: ExecutorLost")
+    assert describe_lost_task(": SparkContext was shut down", tmp_path) == (
+        "Spark lost the stage that runs the ranks: SparkContext was shut down"
+    )

@@ -1,0 +1,120 @@
+"""preprocess with a label table, from the files to clean/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from farandole.config.load import Config
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.fingerprint import fingerprint
+from farandole.spark import stages
+from farandole.spark.preprocess import clean
+from farandole.spark.source import records
+from labelled_folder import SIDE, config_for, put, write
+
+
+def run(spark: SparkSession, config: Config) -> Manifest:
+    listing = records.list_source(config)
+    own = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))
+    parent = records.source_fingerprint(config, listing)
+    return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
+
+
+def rows_of(config: Config, folder: str) -> dict[str, dict[str, Any]]:
+    paths = (config.work / "clean").glob(f"{folder}/part-*.parquet")
+    return {row["image_id"]: row for path in paths for row in pq.ParquetFile(path).read().to_pylist()}
+
+
+RULES = {
+    "weight": {"policy": "interpolate", "order_by": "day", "group_by": ["site"]},
+    "name": {"policy": "drop"},
+}
+TABLE = [
+    # file, label, day, site, weight, name; the pictures are 0, 1, 2, ... in this order
+    ("0", 10, 1, "a", 1.0, "x"),
+    ("1", 9, 2, "a", None, "x"),
+    ("2", 10, 5, "a", 5.0, "x"),
+    ("3", 9, 5, "b", 7.0, None),
+    ("4", 9, 6, "b", None, "y"),
+    ("0", 10, 9, "a", 6.0, "x"),  # again
+    ("5", 9, 9, "b", 8.0, "y"),
+    ("5", 10, 9, "b", 8.0, "y"),  # again, under another label
+    ("6", 9, 9, "b", 8.0, "y"),
+]
+
+
+def test_a_label_table_goes_all_the_way(spark: SparkSession, tmp_path: Path) -> None:
+    put(tmp_path / "raw", *"01234567")
+    (tmp_path / "raw/6").write_text("I am no picture")
+    names = ["file", "label", "day", "site", "weight", "name"]
+    lines = [",".join("" if value is None else str(value) for value in row) for row in [names, *TABLE]]
+    objects = [json.dumps(dict(zip(names, row, strict=True))) for row in TABLE]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    (tmp_path / "labels.jsonl").write_text("\n".join(objects))
+    options = {"missing": {"columns": RULES}, "keep_columns": ["weight", "name"]}
+    config, other = (config_for(tmp_path, str(tmp_path / f"labels.{kind}"), **options) for kind in ("csv", "jsonl"))
+    assert records.list_source(other).to_pylist() == records.list_source(config).to_pylist()
+    manifest = run(spark, config)
+    assert manifest.class_names == ["9", "10"]
+    assert manifest.side_columns == {"weight": "double", "name": "string"}
+    rows = rows_of(config, "data/split=train")
+    assert {name: (row["label"], row["weight"], row["name"]) for name, row in rows.items()} == {
+        "0": (1, 1.0, "x"),
+        "1": (0, 2.0, "x"),
+        "2": (1, 5.0, "x"),
+        "4": (0, 8.0, "y"),
+    }
+    pixels = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    assert rows["2"]["image"] == pixels.tobytes()
+    assert {name: row["reason"] for name, row in rows_of(config, "quarantine").items()} == {
+        "3": "missing_value",
+        "5": "conflicting_label",
+        "5//2": "conflicting_label",
+        "6": "not_an_image",
+        "7": "missing_label",
+    }
+    assert {name: row["kept_image_id"] for name, row in rows_of(config, "deduplicated").items()} == {"0//2": "0"}
+    assert (manifest.input_rows, sum(manifest.quarantine.values()), manifest.deduplicated_rows) == (10, 5, 1)
+
+
+def test_pictures_are_taken_over_by_id_and_file(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "raw", *"0123")
+    config = config_for(tmp_path, id_column="id")
+    write(tmp_path, "id,file,label\na,0,x\nb,1,y\nc,2,x\nd,3,y\n")
+    run(spark, config)
+    before = {name: (row["image"], row["label"]) for name, row in rows_of(config, "data/split=train").items()}
+    write(tmp_path, "id,file,label\na,1,x\nb,0,y\nc,2,y\nd,3,x\n")  # two files and two labels change places
+    run(spark, config)
+    assert "reused 2 of 4 pictures" in capfd.readouterr().err
+    after = {name: (row["image"], row["label"]) for name, row in rows_of(config, "data/split=train").items()}
+    assert after == {
+        "a": (before["b"][0], 0),
+        "b": (before["a"][0], 1),
+        "c": (before["c"][0], 1),
+        "d": (before["d"][0], 0),
+    }
+
+
+def test_a_changed_label_makes_clean_stale(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "raw", *"0123")
+    config = config_for(tmp_path)
+    write(tmp_path, "file,label\n0,x\n1,y\n2,x\n3,y\n")
+    stages.ensure_clean(lambda: spark, config)
+    stages.ensure_clean(lambda: spark, config)
+    write(tmp_path, "file,label\n0,x\n1,y\n2,y\n3,y\n")
+    assert stages.ensure_clean(lambda: spark, config).splits["train"].class_counts == {"x": 1, "y": 3}
+    told = [line for line in capfd.readouterr().err.splitlines() if "up to date" in line or "because" in line]
+    assert [line.split(", because ")[-1] for line in told] == [
+        f"{config.work / 'clean'} does not exist",
+        "preprocess: up to date",
+        "the input changed",
+    ]

@@ -1,0 +1,227 @@
+"""Listings: every file is a record, nothing is followed, and what cannot be listed whole is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farandole.config.load import Config, Data, Image
+from farandole.core.record.quality import RejectedError
+from farandole.errors import ConfigError, DataError
+from farandole.spark.source import folder as ingest
+
+
+def folder(path: Path, **image: int) -> Config:
+    return Config(data=Data(source="folder", path=str(path)), image=Image(**image))
+
+
+def put(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+
+
+def listed(root: Path) -> list[tuple[str, str | None, str | None, str | None]]:
+    rows = ingest.list_records(folder(root)).to_pylist()
+    return [(row["image_id"], row["split"], row["class_name"], row["reason"]) for row in rows]
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "dog/2.png",
+        "cat/deep/er/1.png",
+        "cat/ü 猫.jpg",
+        "cat/.DS_Store",
+        "README",
+        ".git/x",
+        "__MACOSX/cat/y",
+    )
+    assert listed(tmp_path) == [
+        (".git/x", None, None, "missing_label"),
+        ("README", None, None, "missing_label"),
+        ("__MACOSX/cat/y", None, None, "missing_label"),
+        ("cat/.DS_Store", None, "cat", None),
+        ("cat/deep/er/1.png", None, "cat", None),
+        ("cat/ü 猫.jpg", None, "cat", None),
+        ("dog/2.png", None, "dog", None),
+    ]
+
+
+def test_split_folders_with_their_aliases(tmp_path: Path) -> None:
+    put(tmp_path, "Train/cat/1", "train/cat/1", "valid/cat/2", "validation/dog/2", "val/dog/deep/3", "test/dog/4")
+    put(tmp_path, "test/loose", "loose", ".cache/cat/5", "test/.thumbs/6")
+    assert listed(tmp_path) == [
+        (".cache/cat/5", None, None, "missing_label"),
+        ("Train/cat/1", "train", "cat", None),
+        ("loose", None, None, "missing_label"),
+        ("test/.thumbs/6", "test", None, "missing_label"),
+        ("test/dog/4", "test", "dog", None),
+        ("test/loose", "test", None, "missing_label"),
+        ("train/cat/1", "train", "cat", None),
+        ("val/dog/deep/3", "val", "dog", None),
+        ("valid/cat/2", "val", "cat", None),
+        ("validation/dog/2", "val", "dog", None),
+    ]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    put(tmp_path, "train/1.png", "bus/1.png")
+    assert listed(tmp_path) == [("bus/1.png", None, "bus", None), ("train/1.png", None, "train", None)]
+
+
+def test_split_folders_beside_others_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/1", "test/cat/2", "extra/3")
+    with pytest.raises(
+        DataError, match=r"has the split folders \['test', 'train'\] beside \['extra'\], which are none"
+    ):
+        ingest.list_records(folder(tmp_path))
+
+
+def test_sizes_and_the_schema(tmp_path: Path) -> None:
+    put(tmp_path, "a/1234567")
+    table = ingest.list_records(folder(tmp_path))
+    assert table.schema == ingest.LISTING
+    assert table["num_bytes"].to_pylist() == [len("a/1234567")]
+
+
+def test_linked_files_and_odd_files_are_records_with_a_reason(tmp_path: Path) -> None:
+    put(tmp_path, "a/1")
+    (tmp_path / "a/link").symlink_to(tmp_path / "a/1")
+    (tmp_path / "a/dangling").symlink_to("nowhere")
+    (tmp_path / "a/circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "a/pipe")
+    assert listed(tmp_path) == [
+        ("a/1", None, "a", None),
+        ("a/circle", None, "a", "unsafe_path"),
+        ("a/dangling", None, "a", "unsafe_path"),
+        ("a/link", None, "a", "unsafe_path"),
+        ("a/pipe", None, "a", "unreadable"),
+    ]
+
+
+def test_names_that_are_no_utf8_are_escaped_and_rejected(tmp_path: Path) -> None:
+    put(tmp_path, "a/1")
+    (tmp_path / os.fsdecode(b"a/\xff.png")).write_bytes(b"x")
+    (tmp_path / os.fsdecode(b"b\xfe")).mkdir()
+    (tmp_path / os.fsdecode(b"b\xfe/2.png")).write_bytes(b"x")
+    assert listed(tmp_path) == [
+        ("a/1", None, "a", None),
+        ("a/\\udcff.png", None, "a", "unsafe_path"),
+        ("b\\udcfe/2.png", None, None, "unsafe_path"),
+    ]
+
+
+def test_a_linked_folder_is_refused_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "a/1")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(DataError, match=r"folder '.*/b' is a symbolic link; its files would be missed"):
+        ingest.list_records(folder(tmp_path))
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a/1", "b/2")
+    scandir = os.scandir
+
+    def refuse_b(path: Path) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_b)
+    with pytest.raises(DataError, match=r"cannot list folder '.*/b/?': Permission denied"):
+        ingest.list_records(folder(tmp_path))
+
+
+def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist; give the folder"):
+        ingest.list_records(folder(tmp_path / "nowhere"))
+    put(tmp_path, "file")
+    with pytest.raises(DataError, match=r"data.path '.*/file' is not a directory"):
+        ingest.list_records(folder(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"holds 1 files but no class folders; expected SPLIT/CLASS/FILE or CLASS/FILE"):
+        ingest.list_records(folder(tmp_path))
+    (tmp_path / "empty/cat").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"data.path '.*/empty' holds no files"):
+        ingest.list_records(folder(tmp_path / "empty"))
+
+
+def test_the_fingerprint_follows_ids_sizes_splits_classes_and_reasons(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/1", "test/dog/2")
+
+    def now() -> str:
+        return ingest.listing_fingerprint(ingest.list_records(folder(tmp_path)))
+
+    seen = [now()]
+    assert now() == seen[0]
+    (tmp_path / "train/cat/1").write_bytes(b"longer than it was before")
+    seen.append(now())
+    put(tmp_path, "test/dog/3")
+    seen.append(now())
+    (tmp_path / "test/dog/3").rename(tmp_path / "test/dog/4")
+    seen.append(now())
+    (tmp_path / "test/dog").rename(tmp_path / "test/cow")
+    seen.append(now())
+    assert len(set(seen)) == len(seen)
+    table = ingest.list_records(folder(tmp_path))
+    for column in ("split", "class_name", "reason"):
+        other = table.set_column(table.schema.get_field_index(column), column, [["x"] * table.num_rows])
+        assert ingest.listing_fingerprint(other) != ingest.listing_fingerprint(table)
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    bundled, read = load_digits(), ingest._read_digits()
+    assert np.array_equal(read[:, :-1], bundled.data)
+    assert np.array_equal(read[:, -1], bundled.target)
+
+
+def test_digits_are_listed_and_loaded() -> None:
+    config = Config()
+    table = ingest.list_records(config)
+    assert table.num_rows == 1797
+    assert table.slice(1796).to_pylist() == [
+        {
+            "image_id": "digits/1796",
+            "source": "digits/1796",
+            "split": None,
+            "class_name": "8",
+            "num_bytes": 64,
+            "modified_ns": 0,
+            "reason": None,
+            "detail": None,
+        }
+    ]
+    pixels = ingest.open_source(config)("digits/0000")
+    assert isinstance(pixels, np.ndarray)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (8, 8))
+    assert pixels[0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # round(x * 255 / 16) of 0 0 5 13 9 1 0 0
+
+
+def rejection(config: Config, source: str) -> tuple[str, str]:
+    with pytest.raises(RejectedError) as caught:
+        ingest.open_source(config)(source)
+    return caught.value.reason, caught.value.detail
+
+
+def test_files_are_read_or_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a/1", "a/long")
+    (tmp_path / "a/empty").touch()
+    (tmp_path / "a/link").symlink_to("1")
+    os.mkfifo(tmp_path / "a/pipe")
+    config = folder(tmp_path, max_file_bytes=5)
+    assert ingest.open_source(config)("a/1") == b"a/1"
+    assert rejection(config, "a/long") == ("too_large", "6 bytes, above image.max_file_bytes = 5")
+    assert rejection(config, "a/empty") == ("missing_image", "the file is empty")
+    assert rejection(config, "a/gone") == ("missing_image", "the file is gone since it was listed")
+    assert rejection(config, "a/link")[0] == "unsafe_path"
+    assert rejection(config, "a/pipe") == ("unreadable", "not a regular file")  # and does not wait for a writer
+    assert rejection(config, "a") == ("unreadable", "not a regular file")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # tests may run as root, whom no mode bits stop
+    assert rejection(config, "a/1") == ("unreadable", "Permission denied")

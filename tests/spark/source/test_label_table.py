@@ -1,0 +1,189 @@
+"""Label tables beside a folder: every row and every file is a record, and what the table says is what counts."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farandole.config.load import Config
+from farandole.errors import ConfigError, DataError
+from farandole.spark import stages
+from farandole.spark.source import records
+from labelled_folder import config_for, put, write
+
+
+def listed(config: Config, *columns: str) -> list[tuple[Any, ...]]:
+    rows = records.list_source(config).to_pylist()
+    return [tuple(row[name] for name in (columns or ("image_id", "split", "class_name", "reason"))) for row in rows]
+
+
+def now(config: Config) -> str:
+    return records.source_fingerprint(config, records.list_source(config))
+
+
+def test_labels_and_splits_come_from_the_table_alone(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1.bmp", "train/x/2.bmp", 'a/b/c/ü "猫", 3.bmp', "dog/4.bmp", ".hidden/5.bmp", "loose")
+    write(
+        tmp_path,
+        '\ufeffsplit,kind,file\nTrain,cat,1.bmp\nvalid,"cat, small",./train//x/2.bmp\n'
+        ',dog,"a/b/c/ü ""猫"", 3.bmp"\ntest,,dog/4.bmp\nval,NA,.hidden/5.bmp\n',
+    )
+    config = config_for(tmp_path, label_column="kind", split_column="split")
+    assert listed(config) == [
+        (".hidden/5.bmp", "val", "NA", None),
+        ("1.bmp", "train", "cat", None),
+        ('a/b/c/ü "猫", 3.bmp', None, "dog", None),
+        ("dog/4.bmp", "test", None, "missing_label"),
+        ("loose", None, None, "missing_label"),
+        ("train/x/2.bmp", "val", "cat, small", None),
+    ]
+    details = dict(listed(config, "image_id", "detail"))
+    assert details["dog/4.bmp"] == "the label is null or empty"
+    assert details["loose"] == "no row of the label table names the file"
+
+
+def test_rows_without_a_file_and_unsafe_paths_are_records(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "a/1.bmp", "a/odd.bmp")
+    put(tmp_path, "secret.bmp")
+    (tmp_path / "raw/a/link.bmp").symlink_to(tmp_path / "secret.bmp")
+    os.mkfifo(tmp_path / "raw/a/pipe")
+    outside = str(tmp_path / "secret.bmp")
+    paths = [
+        "a/1.bmp",
+        "a/gone.bmp",
+        "../secret.bmp",
+        "a/../a/1.bmp",
+        outside,
+        "a/link.bmp",
+        "a/pipe",
+        "",
+        "",
+        "labels.csv",
+    ]
+    write(tmp_path, "file,label\n" + "".join(f"{path},x\n" for path in [*paths, "a/1.bmp", "a/gone.bmp"]))
+    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "image_id", "source", "class_name", "reason")}
+    assert found == {
+        "a/1.bmp": ("a/1.bmp", "x", None),
+        "a/1.bmp//2": ("a/1.bmp", "x", None),
+        "a/gone.bmp": ("a/gone.bmp", None, "missing_image"),
+        "a/gone.bmp//2": ("a/gone.bmp", None, "missing_image"),
+        "../secret.bmp": ("../secret.bmp", None, "unsafe_path"),
+        "a/../a/1.bmp": ("a/../a/1.bmp", None, "unsafe_path"),
+        outside: (outside, None, "unsafe_path"),
+        "a/link.bmp": ("a/link.bmp", None, "unsafe_path"),
+        "a/pipe": ("a/pipe", None, "unreadable"),
+        "//1": ("//1", None, "missing_image"),
+        "//2": ("//2", None, "missing_image"),
+        "labels.csv": ("labels.csv", None, "missing_image"),
+        "a/odd.bmp": ("a/odd.bmp", None, "missing_label"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["10", "9", "-1", ""], {"10": None, "9": None, None: "unknown_label"}),
+        (["010", "9", "-1", ""], {"010": None, "9": None, "-1": None}),
+        (["true", "2026-01-01", "1.0", ""], {"true": None, "2026-01-01": None, "1.0": None}),
+    ],
+)
+def test_labels_in_csv_are_whole_numbers_or_texts(
+    tmp_path: Path, labels: list[str], classes: dict[str | None, str | None]
+) -> None:
+    put(tmp_path / "raw", *"0123")
+    write(tmp_path, "file,label\n" + "".join(f"{file},{label}\n" for file, label in enumerate(labels)))
+    rows = listed(config_for(tmp_path), "image_id", "class_name", "reason")
+    assert dict(row[1:] for row in rows[:3]) == classes
+    assert rows[3] == ("3", None, "missing_label")
+
+
+def test_null_labels_are_filled_but_not_those_of_files_without_a_row(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1", "2", "3")
+    write(tmp_path, "file,label\n1,cat\n2,\ngone,dog\n")
+    assert listed(config_for(tmp_path, missing={"label": "cat"}), "image_id", "class_name", "reason") == [
+        ("1", "cat", None),
+        ("2", "cat", None),
+        ("3", None, "missing_label"),
+        ("gone", None, "missing_image"),
+    ]
+    with pytest.raises(ConfigError, match=r"missing.label = 'dog' is no class; known are cat$"):
+        records.list_source(config_for(tmp_path, missing={"label": "dog"}))
+
+
+def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1", "2")
+    config = config_for(tmp_path, id_column="id", split_column="split", keep_columns=["weight"])
+    seen = []
+    for text in (
+        "1,1,cat,train,0.5,x\n2,2,dog,train,1.5,x\n",
+        "1,1,dog,train,0.5,x\n2,2,dog,train,1.5,x\n",
+        "1,1,cat,test,0.5,x\n2,2,dog,train,1.5,x\n",
+        "1,1,cat,train,0.5,x\n2,2,dog,train,2.5,x\n",
+        "1,1,cat,train,1,x\n2,2,dog,train,2,x\n",
+        "1,1,cat,train,1.0,x\n2,2,dog,train,2.0,x\n",  # floats now
+        "1,2,cat,train,0.5,x\n2,1,dog,train,1.5,x\n",
+        "1,1,cat,train,0.5,x\n3,2,dog,train,1.5,x\n",
+    ):
+        write(tmp_path, f"id,file,label,split,weight,note\n{text}")
+        seen.append(now(config))
+    assert len(set(seen)) == len(seen)
+    write(tmp_path, "label,id,file,split,weight\ndog,2,2,train,1.5\ncat,1,1,train,0.5\n")  # the order and notes are not
+    assert now(config) == seen[0]
+    kinds = set()
+    for label in ("1", '"1"'):  # whole numbers and texts are ordered differently
+        write(tmp_path, f'{{"file": "1", "label": {label}}}\n', "labels.json")
+        kinds.add(now(config_for(tmp_path, "labels.json")))
+    assert len(kinds) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", b"", r"labels.csv' is not CSV with a header: Empty CSV file"),
+        ("labels.csv", b"file,label\n1\n", r"labels.csv' is not CSV with a header: .*Expected 2 columns, got 1"),
+        ("labels.csv", b"file,label\n\xff\xfe,x\n", r"labels.csv' is not CSV with a header: .*invalid UTF8"),
+        ("labels.csv", b"file,label,\xff\n1,2,3\n", r"labels.csv' is not CSV with a header: .*can't decode byte 0xff"),
+        ("labels.json", b'{"file": "\xff", "label": 1}', r"labels.json' is not JSON with an object per line: .*UTF8"),
+        ("labels.json", b'[{"file": 1}]', r"labels.json' is not JSON with an object per line: .*from object to array"),
+        ("labels.csv", b"file,label\n", r"label table '.*labels.csv', whose columns are file, label: it has no rows"),
+        ("labels.csv", b"file,label,file\n1,2,3\n", r"whose columns are file, label, file: a name stands twice"),
+        (
+            "labels.csv",
+            b"path,label,size\n1,2,3\n",
+            r"labels.csv', whose columns are path, label, size: data.image_column: the table has no column 'file'",
+        ),
+        ("labels.csv", b"file,class\n1,2\n", r"whose columns are file, class: data.label_column: the table has no"),
+        ("labels.jsonl", b'{"file": 1, "label": 2}', r"data.image_column = 'file' is int64; expected strings: paths"),
+        ("labels.jsonl", b'{"file": "1", "label": 0.5}', r"data.label_column = 'label' is double; expected integers"),
+    ],
+)
+def test_tables_that_will_not_do_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    put(tmp_path / "raw", "1")
+    (tmp_path / "raw" / name).write_bytes(content)
+    with pytest.raises((DataError, ConfigError), match=message) as caught:
+        records.list_source(config_for(tmp_path, name))
+    assert caught.value.exit_code == (2 if "has no" in message and "column:" in message else 3)
+
+
+def test_configs_that_will_not_do(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1", "2")
+    with pytest.raises(ConfigError, match=r"data.label_table '.*/raw/none.csv' does not exist; paths are relative to"):
+        records.list_source(config_for(tmp_path, "none.csv"))
+    with pytest.raises(ConfigError, match=r"data.label_table = 'a.txt'; expected a .csv, .json or .jsonl file"):
+        config_for(tmp_path, "a.txt")
+    write(tmp_path, "file,label,id\n1,2,7\n2,2,7\n")
+    with pytest.raises(DataError, match=r"data.id_column = 'id': 1 ids occur more than once, such as '7'; ids name"):
+        records.list_source(config_for(tmp_path, id_column="id"))
+    write(tmp_path, "file,label,id\n1,2,7\n2,2,\n")
+    with pytest.raises(DataError, match=r"data.id_column = 'id' is null in row labels.csv#1; every row needs an id"):
+        records.list_source(config_for(tmp_path, id_column="id"))
+    with pytest.raises(DataError, match=r"data.split_column = 'label' is '2' in row labels.csv#0; expected train, val"):
+        records.list_source(config_for(tmp_path, split_column="label", label_column="id"))
+    with pytest.raises(ConfigError, match=r"data.pixel_shape = \[4, 4\], but images are files; remove the shape"):
+        records.list_source(config_for(tmp_path, pixel_shape=[4, 4]))
+    with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist"):
+        records.list_source(config_for(tmp_path, path=str(tmp_path / "nowhere")))
+    inside = str(tmp_path / "work/clean/labels.csv")
+    with pytest.raises(ConfigError, match=r"data.label_table '.*labels.csv' lies in .*clean, which is written anew"):
+        stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))

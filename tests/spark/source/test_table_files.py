@@ -1,0 +1,221 @@
+"""What is refused of a table before and while it is read, without Spark; every message names the file or the column."""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from farandole.config.load import Config, parse_config
+from farandole.errors import ConfigError, DataError
+from farandole.spark.source import records, table_files, table_rows
+
+ROWS: dict[str, Any] = {"image": [b"one", b"two"], "label": [1, 2], "size": [0.5, 1.5]}
+
+
+def config_for(tmp_path: Path, *, missing: dict[str, Any] | None = None, **data: Any) -> Config:
+    return parse_config(
+        {"data": {"source": "table", "path": str(tmp_path), **data}, "missing": missing or {}, "image": {"height": 4}}
+    )
+
+
+def put(path: Path, **changed: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {name: column for name, column in (ROWS | changed).items() if column is not None}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def read(config: Config, pieces: pa.Table) -> pa.Table:
+    return pa.concat_tables(table_rows.read_rows(config, pieces, 100))
+
+
+def test_the_middle_of_a_row_group_is_read_right(tmp_path: Path) -> None:
+    labels = ["cat", "", "elephant", None] * 1250
+    config = config_for(put(tmp_path / "x.parquet", image=[b"x"] * 5000, label=labels, size=None))
+    pieces = records.list_source(config)
+    rows = read(config, pieces.filter(pa.array([part == 1 for part in pieces["part"].to_pylist()])))
+    assert rows["class_name"].to_pylist() == [name or None for name in labels[1667:3334]]
+    assert rows["image_id"].to_pylist() == [f"x.parquet#{number}" for number in range(1667, 3334)]
+    assert rows["reason"].to_pylist() == [None if name else "missing_label" for name in labels[1667:3334]]
+
+
+def test_all_files_that_differ_are_listed(tmp_path: Path) -> None:
+    for number in range(3):
+        put(tmp_path / f"day=1/good-{number}.parquet")
+    put(tmp_path / "day=1/text.parquet", label=["1", "2"])
+    put(tmp_path / "day=1/less.parquet", size=None)
+    put(tmp_path / "day=1/more.parquet", extra=[1, 2])
+    put(tmp_path / "flat.parquet")
+    with pytest.raises(DataError) as caught:
+        records.list_source(config_for(tmp_path))
+    assert str(caught.value) == (
+        f"4 of 7 files in data.path {str(tmp_path)!r} differ from the others: day=1/less.parquet lacks 'size'; "
+        f"day=1/more.parquet has 'extra' besides; day=1/text.parquet has 'label' as string, not int64; "
+        f"flat.parquet lacks 'day'; rewrite or remove them"
+    )
+
+
+def test_a_column_beside_a_folder_of_its_name_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "size=3/x.parquet")
+    with pytest.raises(DataError, match=r"1 of 1 files .*: size=3/x.parquet has a column that is a folder's KEY, too;"):
+        records.list_source(config_for(tmp_path))
+
+
+def test_storage_is_no_difference(tmp_path: Path) -> None:
+    put(tmp_path / "a.parquet", size=["x", "y"])
+    put(tmp_path / "b.parquet", size=pa.array(["x", "x"]).dictionary_encode())
+    put(
+        tmp_path / "c.parquet",
+        size=pa.array(["x", None], pa.large_string()),
+        image=pa.array(ROWS["image"], pa.large_binary()),
+    )
+    config = config_for(tmp_path, keep_columns=["size"])
+    assert read(config, records.list_source(config))["side:size"].to_pylist() == ["x", "y", "x", "x", "x", None]
+
+
+def test_nanoseconds_and_zones_become_what_spark_reads(tmp_path: Path) -> None:
+    moment = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+    put(tmp_path / "a.parquet", size=pa.array([moment, None], pa.timestamp("ns", "Europe/Berlin")))
+    config = config_for(tmp_path, keep_columns=["size"])
+    column = read(config, records.list_source(config))["side:size"]
+    assert (str(column.type), column.to_pylist()) == ("timestamp[us, tz=UTC]", [moment, None])
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "values"),
+    [
+        (["-3", "12"], "int64", [-3, 12]),
+        (["007", "12"], "string", ["007", "12"]),
+        (["2026-01-31", "2026-02-01"], "date32[day]", [datetime.date(2026, 1, 31), datetime.date(2026, 2, 1)]),
+        (["20260131x", "__HIVE_DEFAULT_PARTITION__"], "string", ["20260131x", None]),
+        (["a%2Fb ü", "c"], "string", ["a/b ü", "c"]),
+    ],
+)
+def test_folders_are_columns(tmp_path: Path, names: list[str], kind: str, values: list[Any]) -> None:
+    for name in names:
+        put(tmp_path / f"day={name}" / "x.parquet", label=None)
+    config = config_for(tmp_path, label_column="size", keep_columns=["day"])
+    with pytest.raises(DataError, match=r"data.label_column = 'size' is double; expected integers or strings"):
+        records.list_source(config)
+    for name in names:
+        put(tmp_path / f"day={name}" / "x.parquet")
+    config = config_for(tmp_path, keep_columns=["day"])
+    found = read(config, records.list_source(config))["side:day"]
+    assert str(found.type) == kind
+    assert found.to_pylist()[::2] == values
+
+
+def test_one_file_is_a_table_and_the_path_may_hold_the_label(tmp_path: Path) -> None:
+    path = put(tmp_path / "label=cat/x.parquet", label=None)
+    config = config_for(path, label_column="size")
+    with pytest.raises(DataError, match="'size' is double"):
+        records.list_source(config)
+    config = config_for(tmp_path)
+    rows = read(config, records.list_source(config))
+    assert (rows["class_name"].to_pylist(), rows["image"].to_pylist()) == (["cat", "cat"], [b"one", b"two"])
+    scanned = table_rows.read_rows(config, records.list_source(config), 100, with_images=False)
+    assert next(scanned)["class_name"].to_pylist() == ["cat", "cat"]
+
+
+def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"x.parquet is not a readable Parquet file: .*; it is cut off or damaged"):
+        records.list_source(config_for(tmp_path))
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"x.parquet is not a readable Parquet file"):
+        records.list_source(config_for(tmp_path))
+
+
+def test_a_file_that_vanishes_or_changes_is_named(tmp_path: Path) -> None:
+    path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
+    pieces = records.list_source(config)
+    put(path, label=[1, 3], size=[1.0, 2.0])
+    with pytest.raises(DataError, match=r"x.parquet changed since it was listed; run again when nobody changes"):
+        read(config, pieces)
+    path.unlink()
+    with pytest.raises(DataError, match=r"x.parquet is gone since it was listed"):
+        read(config, pieces)
+
+
+def test_a_flipped_bit_in_a_page_header_is_named(tmp_path: Path) -> None:
+    path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
+    pieces = records.list_source(config)
+    data = bytearray(path.read_bytes())
+    data[4:12] = bytes(byte ^ 0xFF for byte in data[4:12])
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"x.parquet, row group 0.*; the file is damaged: replace or remove it"):
+        read(config, pieces)
+
+
+def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.path '.*none' does not exist; give the folder that holds the Parquet"):
+        records.list_source(config_for(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"holds no Parquet files"):
+        records.list_source(config_for(tmp_path))
+    put(tmp_path / "x.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.int64()), size=None)
+    with pytest.raises(DataError, match=r"holds 1 Parquet files, but no rows"):
+        records.list_source(config_for(tmp_path))
+    (tmp_path / "link.parquet").symlink_to("x.parquet")
+    with pytest.raises(DataError, match=r"'link.parquet' in data.path is a link or no file, or has an unsafe name"):
+        records.list_source(config_for(tmp_path))
+    (tmp_path / "link.parquet").unlink()
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(DataError, match=r"'pipe.parquet' in data.path is a link or no file"):
+        records.list_source(config_for(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"image_column": "imag"}, "data.image_column: the table has no column 'imag'; did you mean 'image'?"),
+        ({"label_column": "zz"}, "data.label_column: the table has no column 'zz'; the table has image, label, odd"),
+        ({"image_column": "label"}, "data.image_column = 'label' is int64; expected binary"),
+        ({"image_column": "odd"}, r"data.image_column = 'odd' is list of int64; give its shape"),
+        ({"pixel_shape": [4, 4]}, r"data.pixel_shape = \[4, 4\], but 'image' is binary"),
+        ({"split_column": "label"}, "data.split_column = 'label' is int64; expected strings"),
+        ({"keep_columns": ["label"]}, "data.keep_columns: 'label' is a column of our own"),
+        ({"keep_columns": ["odd"]}, "data.keep_columns: 'odd' is list of int64; kept can be int8"),
+    ],
+)
+def test_columns_that_will_not_do(tmp_path: Path, data: dict[str, Any], message: str) -> None:
+    put(tmp_path / "x.parquet", odd=[[1], [2]])
+    with pytest.raises((ConfigError, DataError), match=message):
+        records.list_source(config_for(tmp_path, **data))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "message"),
+    [
+        ("other", {"policy": "drop"}, r"missing.columns.other: 'other' is not kept; add it to data.keep_columns = \["),
+        ("word", {"policy": "fill", "statistic": "mean"}, "missing.columns.word: 'word' is string, and only numbers"),
+        ("size", {"policy": "interpolate", "order_by": "word"}, "order_by: 'word' is string; it has no distances"),
+        ("size", {"policy": "interpolate", "order_by": "sise"}, "order_by: the table has no column 'sise'; did you"),
+        (
+            "size",
+            {"policy": "interpolate", "order_by": "size", "group_by": ["image"]},
+            "missing.columns.size.group_by: 'image' is binary; it cannot name a group",
+        ),
+        ("word", {"policy": "fill", "value": 1}, "missing.columns.word: value = 1 does not go into a column of type s"),
+    ],
+)
+def test_policies_that_will_not_do(tmp_path: Path, name: str, rule: dict[str, Any], message: str) -> None:
+    put(tmp_path / "x.parquet", word=["a", "b"])
+    config = config_for(tmp_path, missing={"columns": {name: rule}}, keep_columns=["size", "word"])
+    with pytest.raises(ConfigError, match=message):
+        records.list_source(config)
+
+
+def test_the_fingerprint_follows_the_footers(tmp_path: Path) -> None:
+    path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
+    seen = {records.source_fingerprint(config, records.list_source(config)) for _ in range(2)}
+    put(path, label=[1, 3])
+    seen.add(records.source_fingerprint(config, records.list_source(config)))
+    path.rename(tmp_path / "y.parquet")
+    seen.add(records.source_fingerprint(config, records.list_source(config)))
+    assert len(seen) == 3
+    assert table_files.folder_values("a=1/b/c=__HIVE_DEFAULT_PARTITION__/d=e.parquet") == {"a": "1", "c": None}
