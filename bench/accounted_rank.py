@@ -41,9 +41,10 @@ def counted(part: str, owner: Any, name: str) -> None:
 
 
 def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
-    from farandole.train import checkpoint_writer, loop
+    from farandole.train import loop
     from farandole.train.accounting import Accounting
-    from farandole.train.history import History
+    from farandole.train.run import checkpoint_writer
+    from farandole.train.run.history import History
 
     for name in ("enter", "finish_step", "read"):
         counted("heartbeats", Progress, name)

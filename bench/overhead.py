@@ -86,7 +86,7 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     from farandole.spark.ranks.launch import launch_ranks
     from farandole.spark.session import start_session
     from farandole.spark.stages import ensure_balanced
-    from farandole.train.run_directory import RunDirectory
+    from farandole.train.run.run_directory import RunDirectory
 
     own = [f"paths.work={work}", f"data.path={options.data}", f"train.epochs={options.epochs}", "train.run_name=bench"]
     config = load_config(BENCH.parent / "conf" / "cifar10.toml", [*own, *options.settings])

@@ -21,7 +21,7 @@ from farandole.core.dataset.manifest import read_manifest
 from farandole.core.json_lines import read_lines
 from farandole.spark.ranks.child import Child
 from farandole.spark.ranks.placement import Seat, describe_places, plan_places
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 
 LIB = Path(__file__).resolve().parent.parent / "lib"
 TIMEOUT_SECONDS = 300

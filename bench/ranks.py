@@ -80,7 +80,7 @@ def fit(data: Path, batch_rows: int) -> dict[str, float]:
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
-    from farandole.train.models import build_model
+    from farandole.train.models.build import build_model
 
     read = pq.read_table(data / "data/split=train", columns=["image", "label"], partitioning=None)
     images = np.frombuffer(b"".join(read["image"].to_pylist()), np.uint8).reshape(-1, 32, 32, 3)

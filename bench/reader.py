@@ -98,9 +98,9 @@ def epochs(root: Path) -> Iterable[Any]:
     from farandole.core.batches.reader import SplitFiles
     from farandole.core.dataset.manifest import read_manifest
     from farandole.core.plan.epoch_plan import plan_epoch, slice_for
-    from farandole.train.augment import augmented
-    from farandole.train.input_pipeline import Prefetcher
-    from farandole.train.readers import open_reader
+    from farandole.train.input.augment import augmented
+    from farandole.train.input.prefetch import Prefetcher
+    from farandole.train.input.readers import open_reader
 
     manifest = read_manifest(root)
     files = SplitFiles(root, manifest, "train")

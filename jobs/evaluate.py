@@ -14,7 +14,7 @@ from farandole.report.from_run import draw_report, most_confident
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 from train import LOCAL_CONF, RANK_PROGRAM, check_gate, ensure_trained
 
 

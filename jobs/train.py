@@ -15,13 +15,13 @@ from farandole.core.plan.epoch_plan import plan_epoch
 from farandole.errors import GateError
 from farandole.log import say
 from farandole.report.from_run import draw_report, most_confident
-from farandole.report.progress import follow
+from farandole.report.progress_bar import follow
 from farandole.spark.ranks.launch import check_slots, check_slots_early, launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.spark.session import own_stderr, quiet_jvm, start_session
 from farandole.spark.stages import Session, announce, ensure_balanced
-from farandole.train.checkpoint import newest_position
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.checkpoint import newest_position
+from farandole.train.run.run_directory import RunDirectory
 
 LOCAL_CONF = Path(__file__).resolve().parent.parent / "conf" / "spark" / "local.conf"
 RANK_PROGRAM = "farandole.train.rank"

@@ -55,7 +55,7 @@ def _lose_rows() -> None:
     """Both readers skip the first row group of the split."""
     import petastorm
 
-    from farandole.train import readers
+    from farandole.train.input import readers
 
     read, make = readers.read_slice, petastorm.make_batch_reader
 

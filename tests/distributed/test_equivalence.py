@@ -8,8 +8,8 @@ from balanced_data import CLASS_NAMES, write_balanced
 from distributed.ranks import finish_ranks, run_ranks, start_ranks
 from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
-from farandole.train.checkpoint import newest_position
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.checkpoint import newest_position
+from farandole.train.run.run_directory import RunDirectory
 
 STEPS_PER_EPOCH = 8  # of 16 rows, the last of them with 2: then one of three ranks has none
 

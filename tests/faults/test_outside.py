@@ -19,7 +19,7 @@ from farandole.core.dataset.commit import exclusive
 from farandole.core.dataset.manifest import read_manifest
 from farandole.errors import DataError
 from farandole.spark.stages import ensure_balanced
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 
 HOSTILE = ["..", "../../outside", "/tmp/outside", "~", "-rf", "a\nb", "$(touch x)", "%2e%2e%2fx", "..\\x", "con\tnul"]
 

@@ -18,11 +18,11 @@ from farandole.core.batches.reader import SplitFiles
 from farandole.core.fingerprint import file_sha256
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import ConfigError, DataError
-from farandole.train import distributed
-from farandole.train.checkpoint import Position, newest_checkpoint
-from farandole.train.distributed import World, start_rendezvous
-from farandole.train.petastorm_reader import read_with_petastorm
-from farandole.train.saved_model import load_model
+from farandole.train.horovod import distributed
+from farandole.train.horovod.distributed import World, start_rendezvous
+from farandole.train.input.petastorm_reader import read_with_petastorm
+from farandole.train.run.checkpoint import Position, newest_checkpoint
+from farandole.train.run.saved_model import load_model
 
 
 class Payload:

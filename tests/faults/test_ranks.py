@@ -14,7 +14,7 @@ from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.ranks import lookout
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 
 MODULE = "distributed.faulty_rank"
 

@@ -8,9 +8,9 @@ from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.errors import DataError, OtherRankError
 from farandole.train import blame as blame_module
 from farandole.train.blame import Where, blame
-from farandole.train.checkpoint import Position
-from farandole.train.distributed import World
+from farandole.train.horovod.distributed import World
 from farandole.train.rank import describe_failure
+from farandole.train.run.checkpoint import Position
 
 WHERE = Where(Position(epoch=2, step=3, global_step=45), 0.1)
 SECOND_OF_THREE = World(1, 3, 1, 3, 0, 1)

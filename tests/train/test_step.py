@@ -6,7 +6,7 @@ import pytest
 from farandole.config.train import Train
 from farandole.core.dataset.manifest import ImageEntry
 from farandole.train import step as step_module
-from farandole.train.models import build_model
+from farandole.train.models.build import build_model
 from farandole.train.step import TrainStep
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)

@@ -11,8 +11,8 @@ import numpy as np
 
 from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.errors import DataError, OtherRankError
-from farandole.train.checkpoint import Position
-from farandole.train.distributed import World, gather_integers
+from farandole.train.horovod.distributed import World, gather_integers
+from farandole.train.run.checkpoint import Position
 from farandole.train.step import TrainStep
 
 _NOBODY = (

@@ -13,9 +13,9 @@ from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.metrics.classification import Counts, classification_metrics
 from farandole.errors import DataError
-from farandole.train.distributed import World, sum_integers
+from farandole.train.horovod.distributed import World, sum_integers
 from farandole.train.progress import Progress
-from farandole.train.saved_model import load_model
+from farandole.train.run.saved_model import load_model
 
 
 @dataclass(frozen=True)

@@ -16,26 +16,26 @@ from farandole.core.plan.epoch_plan import EpochPlan, plan_epoch, slice_for
 from farandole.core.plan.schedule import learning_rate
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting, check_receipt, receipt
-from farandole.train.augment import augmented
 from farandole.train.blame import Where, blame
-from farandole.train.checkpoint import (
+from farandole.train.evaluate import Evaluator
+from farandole.train.horovod.distributed import World, agree, gather_integers, sum_integers
+from farandole.train.input.augment import augmented
+from farandole.train.input.prefetch import Prefetcher
+from farandole.train.input.readers import check_memory, open_reader
+from farandole.train.models.build import build_model
+from farandole.train.progress import Progress
+from farandole.train.run.checkpoint import (
     Position,
     assign_variables,
     newest_checkpoint,
     remove_left_over,
     variable_tensors,
 )
-from farandole.train.checkpoint_writer import CheckpointWriter
-from farandole.train.distributed import World, agree, gather_integers, sum_integers
-from farandole.train.evaluate import Evaluator
-from farandole.train.history import History
-from farandole.train.input_pipeline import Prefetcher
-from farandole.train.models import build_model
-from farandole.train.progress import Progress
-from farandole.train.readers import check_memory, open_reader
-from farandole.train.run_directory import RunDirectory
-from farandole.train.saved_model import save_model
-from farandole.train.start_weights import start_weights
+from farandole.train.run.checkpoint_writer import CheckpointWriter
+from farandole.train.run.history import History
+from farandole.train.run.run_directory import RunDirectory
+from farandole.train.run.saved_model import save_model
+from farandole.train.run.start_weights import start_weights
 from farandole.train.step import TrainStep
 
 

@@ -107,7 +107,7 @@ class Heartbeat:
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
     """An error as plain JSON: what the driver needs to raise it again."""
-    from farandole.train.distributed import is_lost_peer
+    from farandole.train.horovod.distributed import is_lost_peer
 
     own = isinstance(error, FarandoleError)
     return {
@@ -120,7 +120,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
 
 def _meet(spec: dict[str, Any], beat: Heartbeat, importing: Future[None]) -> Any:
     """Joins the other ranks, as soon as TensorFlow is there."""
-    from farandole.train.distributed import World, join_world, start_rendezvous
+    from farandole.train.horovod.distributed import World, join_world, start_rendezvous
 
     worlds = [(place["host"], World(**place["world"])) for place in spec["places"]]
     host, world = worlds[spec["rank"]]

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from farandole.config.train import Train
 from farandole.core.dataset.manifest import ImageEntry
-from farandole.train.distributed import sum_tensors
-from farandole.train.layers import GlobalBatchNorm, counting
-from farandole.train.muon import Muon
+from farandole.train.horovod.distributed import sum_tensors
+from farandole.train.models.layers import GlobalBatchNorm, counting
+from farandole.train.optimizers import Muon
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank stands among the others; the fields of farandole.train.distributed.World."""
+    """Where a rank stands among the others; the fields of farandole.train.horovod.distributed.World."""
 
     rank: int
     world_size: int

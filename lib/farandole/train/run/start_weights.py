@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from farandole.core.batches.reader import SplitFiles, read_rows
-from farandole.train.distributed import World, sum_tensors
-from farandole.train.layers import PatchWhitening
-from farandole.train.saved_model import load_weights_into
+from farandole.train.horovod.distributed import World, sum_tensors
+from farandole.train.models.layers import PatchWhitening
+from farandole.train.run.saved_model import load_weights_into
 
 FITTED_ROWS = 5_000
 """Images to which layers are fitted, at most: the first of the train split, which rebalance has shuffled."""

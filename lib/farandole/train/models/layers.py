@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from farandole.train.distributed import sum_tensors
+from farandole.train.horovod.distributed import sum_tensors
 
 _counted: list[Any] = []
 """The row weights of the step that is being traced, innermost last; see `counting`."""

@@ -6,7 +6,7 @@ import pytest
 from farandole.core.batches.reader import Batch
 from farandole.core.batches.slice_reader import ALIGNMENT_BYTES
 from farandole.errors import DataError
-from farandole.train.input_pipeline import Prefetcher, as_tensor
+from farandole.train.input.prefetch import Prefetcher, as_tensor
 
 
 def batches(count: int, error: Exception | None = None):

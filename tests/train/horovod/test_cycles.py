@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from farandole.train import cycles
-from farandole.train.cycles import CYCLE_SECONDS, MAX_PAUSE_SECONDS, Cycles
+from farandole.train.horovod import cycles
+from farandole.train.horovod.cycles import CYCLE_SECONDS, MAX_PAUSE_SECONDS, Cycles
 
 Pause = Callable[[float], list[tuple[str, float]]]
 

@@ -6,11 +6,11 @@ from balanced_data import write_balanced
 from farandole.config.load import parse_config
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
-from farandole.train.distributed import World
 from farandole.train.evaluate import evaluate_saved_model
-from farandole.train.models import build_model
+from farandole.train.horovod.distributed import World
+from farandole.train.models.build import build_model
 from farandole.train.progress import Progress
-from farandole.train.saved_model import load_model, save_model
+from farandole.train.run.saved_model import load_model, save_model
 
 CONFIG = parse_config({"image": {"resize": "crop"}, "model": {"name": "mlp", "arguments": {"hidden_units": [4]}}})
 

@@ -5,9 +5,9 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.core.batches.reader import SplitFiles
-from farandole.train import start_weights as module
-from farandole.train.distributed import World
-from farandole.train.models import build_model
+from farandole.train.horovod.distributed import World
+from farandole.train.models.build import build_model
+from farandole.train.run import start_weights as module
 
 
 @pytest.fixture

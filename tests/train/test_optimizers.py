@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from farandole.train.muon import Muon, orthogonalized
+from farandole.train.optimizers import Muon, orthogonalized
 
 RNG = np.random.default_rng(0)
 

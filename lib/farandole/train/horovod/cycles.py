@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from farandole.train.libc_calls import redirect
+from farandole.train.horovod.libc_calls import redirect
 
 CYCLE_SECONDS = 0.05
 """HOROVOD_CYCLE_TIME. Longer than any cycle without sums: after a longer one Horovod does not pause at all."""

@@ -6,7 +6,7 @@ import pytest
 from farandole.config.train import Augment
 from farandole.core.batches.reader import Batch
 from farandole.core.fingerprint import hash_ids
-from farandole.train.augment import augment, augmented
+from farandole.train.input.augment import augment, augmented
 
 FILL = [7.4, 8.6, 9.0]
 

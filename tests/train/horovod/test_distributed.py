@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from farandole.errors import DataError, RankError
-from farandole.train import distributed
-from farandole.train.distributed import World, agree, join_world
+from farandole.train.horovod import distributed
+from farandole.train.horovod.distributed import World, agree, join_world
 
 OWN, OTHER = "0123456789abcdef", "fedcba9876543210"
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from farandole.errors import DataError, RankError
-from farandole.train.cycles import CYCLE_SECONDS, Cycles
-from farandole.train.host_name import answer_gethostname
+from farandole.train.horovod.cycles import CYCLE_SECONDS, Cycles
+from farandole.train.horovod.host_name import answer_gethostname
 
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""

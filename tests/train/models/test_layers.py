@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from farandole.train import layers as layers_module
-from farandole.train.layers import GlobalBatchNorm, PatchWhitening, counting, gelu
+from farandole.train.models import layers as layers_module
+from farandole.train.models.layers import GlobalBatchNorm, PatchWhitening, counting, gelu
 
 RNG = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 from balanced_data import write_balanced
 from farandole.config.load import load_config, parse_config
 from farandole.errors import ConfigError, DataError, ResourceError
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 
 from farandole.report import progress
-from farandole.report.progress import follow
+from farandole.report.progress_bar import follow
 
 
 def train_line(step: int) -> dict[str, object]:

@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from farandole.train import checkpoint_writer as module
-from farandole.train.checkpoint import Position, newest_checkpoint
-from farandole.train.checkpoint_writer import CheckpointWriter
+from farandole.train.run import checkpoint_writer as module
+from farandole.train.run.checkpoint import Position, newest_checkpoint
+from farandole.train.run.checkpoint_writer import CheckpointWriter
 
 
 def position(step: int) -> Position:

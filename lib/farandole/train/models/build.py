@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 from farandole.errors import ConfigError
-from farandole.train.layers import GlobalBatchNorm, PatchWhitening, gelu
+from farandole.train.models.layers import GlobalBatchNorm, PatchWhitening, gelu
 
 
 def simple_cnn(

@@ -10,7 +10,7 @@ from balanced_data import write_balanced
 from farandole.core.batches.reader import SplitFiles
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import DataError
-from farandole.train.petastorm_reader import read_with_petastorm
+from farandole.train.input.petastorm_reader import read_with_petastorm
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import ImageEntry, Manifest
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
-from farandole.train.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
-from farandole.train.models import build_model
+from farandole.train.models.build import build_model
+from farandole.train.run.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
 
 WEIGHTS = "weights.safetensors"
 
@@ -25,7 +25,7 @@ class SavedModel(BaseModel):
 
     schema_version: Literal[1] = 1
     name: str
-    """A function of train/models.py."""
+    """A function of train/models/build.py."""
     arguments: dict[str, Any]
     precision: str
     image: ImageEntry

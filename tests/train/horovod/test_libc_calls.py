@@ -11,13 +11,13 @@ import weakref
 import pytest
 
 from farandole.errors import RankError
-from farandole.train import distributed
-from farandole.train.host_name import answer_gethostname
-from farandole.train.libc_calls import redirect
+from farandole.train.horovod import distributed
+from farandole.train.horovod.host_name import answer_gethostname
+from farandole.train.horovod.libc_calls import redirect
 
 PROGRAM = """
 import _socket, ctypes, socket
-from farandole.train.host_name import answer_gethostname
+from farandole.train.horovod.host_name import answer_gethostname
 before = socket.gethostname()
 redirected = answer_gethostname(ctypes.CDLL(_socket.__file__), "10.1.2.3")
 name = ctypes.create_string_buffer(256)

@@ -8,7 +8,7 @@ is redirected, in Horovod's library alone.
 
 import ctypes
 
-from farandole.train.libc_calls import redirect
+from farandole.train.horovod.libc_calls import redirect
 
 _Gethostname = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from farandole.errors import DataError
-from farandole.train.checkpoint import (
+from farandole.train.run.checkpoint import (
     Position,
     assign_variables,
     load_weights,

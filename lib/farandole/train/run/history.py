@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from farandole.core.json_lines import append_line, keep_lines
-from farandole.train.run_directory import RunDirectory
+from farandole.train.run.run_directory import RunDirectory
 
 _NOT_PLOTTED = {"kind", "epoch", "step", "global_step", "images", "num_rows", "wall_seconds"}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.core.batches.slice_reader import check_memory, read_slice
 from farandole.core.plan.epoch_plan import Slice
-from farandole.train.petastorm_reader import read_with_petastorm
+from farandole.train.input.petastorm_reader import read_with_petastorm
 
 __all__ = ["check_memory", "open_reader"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from farandole.log import say
-from farandole.train.checkpoint import Position, save_checkpoint
+from farandole.train.run.checkpoint import Position, save_checkpoint
 
 
 class CheckpointWriter:

@@ -1,0 +1,1 @@
+"""From stored batches to the tensors of a step."""
