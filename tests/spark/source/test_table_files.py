@@ -170,6 +170,67 @@ def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta"),
+        (".hoodie/hoodie.properties", "Hudi"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+    ],
+)
+@pytest.mark.parametrize("given", [".", "lake", "lake/sub", "lake/sub/day=1", "lake/sub/day=1/x.parquet"])
+def test_files_of_a_table_with_a_log_are_refused(tmp_path: Path, log: str, kind: str, given: str) -> None:
+    table = tmp_path / "lake/sub"
+    put(table / "day=1/x.parquet")
+    assert records.list_source(config_for(tmp_path / given)).num_rows == 1
+    (table / log).parent.mkdir()
+    (table / log).touch()
+    found = table / (log if kind == "Iceberg" else Path(log).parent)
+    with pytest.raises(DataError) as caught:
+        records.list_source(config_for(tmp_path / given))
+    assert str(caught.value) == (
+        f"data.path {str(tmp_path / given)!r} holds files of a {kind} table, those of deleted and replaced rows, too: "
+        f"{str(found)!r} was found; write the version that you want as plain Parquet, with "
+        f"spark.read.format({kind.lower()!r}).load({str(table)!r}).write.parquet(FOLDER), and give that FOLDER"
+    )
+
+
+def test_a_link_into_a_table_with_a_log_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "table/day=1/x.parquet")
+    (tmp_path / "table/_delta_log").mkdir()
+    (tmp_path / "link").symlink_to("table/day=1")
+    with pytest.raises(DataError, match=r"data.path '.*/link' holds files of a Delta table, .*/table/_delta_log' was"):
+        records.list_source(config_for(tmp_path / "link"))
+
+
+def test_plain_folders_with_such_names_are_read(tmp_path: Path) -> None:
+    put(tmp_path / "metadata/x.parquet")
+    put(tmp_path / "data/metadata/y.metadata.parquet")
+    put(tmp_path / "_old/_delta_log/0.checkpoint.parquet")  # a table in a hidden folder, which is not read
+    put(tmp_path / ".old/metadata/v1.metadata.json")
+    for folder, paths in {
+        ".": ["data/metadata/y.metadata.parquet", "metadata/x.parquet"],
+        "metadata": ["x.parquet"],
+    }.items():
+        assert records.list_source(config_for(tmp_path / folder))["path"].to_pylist() == paths
+
+
+def test_every_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a/metadata/x.parquet")
+    (tmp_path / "a/_hidden").mkdir()
+    listed: list[Any] = []
+    scandir = os.scandir
+
+    def count(path: Any) -> Any:
+        entries = scandir(path)
+        listed.append(Path(path).name)
+        return entries
+
+    monkeypatch.setattr(os, "scandir", count)
+    records.list_source(config_for(tmp_path))
+    assert sorted(listed) == ["_hidden", "a", "metadata", tmp_path.name]
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         ({"image_column": "imag"}, "data.image_column: the table has no column 'imag'; did you mean 'image'?"),

@@ -3,6 +3,7 @@
 Only footers are read here. Files and folders whose names start with "_" or "." are no data, as in Spark and Arrow.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 from stat import S_ISREG
 from urllib.parse import unquote
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 from farandole.config.load import Config
 from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source.folder import walk
+from farandole.spark.source.folder import printable, walk
 from farandole.spark.source.table_columns import check_columns, plain_type
 
 PIECES = pa.schema(
@@ -42,8 +44,10 @@ ROWS_PER_PART = 2048
 """Of one task."""
 MAX_PIECES = 16
 """Of a row group: a task that starts inside one reads past what precedes its rows."""
+TABLE_LOGS = {"delta": "_delta_log", "hudi": ".hoodie", "iceberg": "metadata/*.metadata.json"}
+"""Spark's name of a table format -> where such a table, in its own folder, keeps which of its rows are valid."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_NUM_THREADS, _MAX_NAMED = 16, 5
+_NUM_THREADS, _MAX_NAMED, _HIDDEN = 16, 5, ("_", ".")
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def list_table(config: Config) -> pa.Table:
 
     Raises:
         ConfigError: data.path does not exist, or a column that the config names does not.
-        DataError: there are no files or no rows, a file is not readable Parquet, files differ in their columns, or a
-            column has a type that is no use.
+        DataError: there are no files or no rows, a Delta, Hudi or Iceberg table lies around data.path, in it or below
+            it, a file is not readable Parquet, files differ in their columns, or a column has a type that is no use.
     """
     root, paths = table_root(config), _paths(config)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
@@ -137,9 +141,11 @@ def _paths(config: Config) -> list[str]:
     given = Path(config.data.path)
     if not given.exists():
         raise ConfigError(f"data.path {str(given)!r} does not exist; give the folder that holds the Parquet files")
+    walked = [] if given.is_file() else list(walk(given))
+    _refuse_logged(config, [path for path, _ in walked])
     if given.is_file():
         return [given.name]
-    found = [pair for pair in walk(given) if not any(name.startswith(("_", ".")) for name in pair[0].split("/"))]
+    found = [pair for pair in walked if not any(name.startswith(_HIDDEN) for name in pair[0].split("/"))]
     paths = [path for path, _ in found]
     # A named pipe would be waited for; a file that has vanished is told by read_footer.
     strange = [path for path, status in found if not path.isprintable() or (status and not S_ISREG(status.st_mode))]
@@ -150,6 +156,34 @@ def _paths(config: Config) -> list[str]:
     if not paths:
         raise DataError(f"data.path {str(given)!r} holds no Parquet files")
     return sorted(paths)
+
+
+def _refuse_logged(config: Config, paths: list[str]) -> None:
+    """Refuses Delta, Hudi and Iceberg tables: beside their valid files lie those of deleted and of replaced rows.
+
+    Args:
+        config: its data.path may also lie inside such a table, as the folder of a partition does.
+        paths: of all files below data.path, hidden ones too, so that nothing has to be listed again.
+    """
+    root = Path(config.data.path).resolve()
+    # What lies in a hidden folder is not read, be it a whole table: nothing behind the first hidden name counts.
+    below = sorted({_up_to_hidden(path) for path in paths})
+    for kind, log in TABLE_LOGS.items():
+        found = [folder / name for folder in root.parents for name in glob.glob(log, root_dir=folder)]
+        found += [root / path for path in below if fnmatchcase(f"/{path}", f"*/{log}")]
+        if found:
+            name, table = printable(str(found[0])), printable(str(found[0].parents[log.count("/")]))
+            raise DataError(
+                f"data.path {config.data.path!r} holds files of a {kind.capitalize()} table, those of deleted and "
+                f"replaced rows, too: {name!r} was found; write the version that you want as plain Parquet, with "
+                f"spark.read.format({kind!r}).load({table!r}).write.parquet(FOLDER), and give that FOLDER"
+            )
+
+
+def _up_to_hidden(path: str) -> str:
+    """The path down to its first hidden name, or all of it."""
+    names = path.split("/")
+    return next(("/".join(names[: end + 1]) for end, name in enumerate(names) if name.startswith(_HIDDEN)), path)
 
 
 def _common_columns(config: Config, footers: list[Footer]) -> dict[str, str]:
