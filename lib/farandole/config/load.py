@@ -79,7 +79,7 @@ class Layout(Section):
     """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
     rewrite: Literal["always", "auto"] = "always"
     """always: equal files in a global shuffle. auto: the files of clean/ stay as they are where no row is added or
-    dropped, they are even within a tenth and large enough, and their labels are mixed; it says what it does and why."""
+    dropped, they are even within 25% and large enough, and their labels are mixed; it says what it does and why."""
 
 
 class Pipeline(Section):

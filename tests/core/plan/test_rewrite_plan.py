@@ -1,17 +1,18 @@
 """layout.rewrite = "auto": which files of clean/ will do, by the manifest and by how classes lie in row groups."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from farandole.config.load.load import Layout, parse_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config.load import parse_config
 from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance
-from farandole.core.plan.rewrite_plan import clustering, measure_mixing, why_rewrite
+from farandole.core.plan.rewrite_plan import MAX_FILE_SPREAD, clustering, measure_mixing, why_rewrite
 from farandole.errors import ConfigError
 
 ROW_BYTES = 32 * 32 * 3
@@ -81,6 +82,11 @@ def test_what_will_do(train: list[list[int]], options: dict[str, Any]) -> None:
 )
 def test_what_has_to_be_rewritten(train: list[list[int]], options: dict[str, Any], message: str) -> None:
     assert reason(train, **options) == message
+
+
+def test_help_says_how_uneven_files_may_be() -> None:
+    meaning = Layout.model_fields["rewrite"].description or ""
+    assert re.findall(r"even within (\S+)", meaning) == [f"{MAX_FILE_SPREAD:.0%}"]
 
 
 def of_labels(files: list[list[np.ndarray]]) -> float:
