@@ -1,6 +1,7 @@
 """The rules of the house, checked on the syntax tree: who imports whom (lazily too), what is never called, sizes."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,13 @@ UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib
 UNSAFE_FUNCTIONS = {"load_model", "read_pickle", "to_pickle"}
 UNSAFE_LOADERS = {"np", "numpy", "yaml", "torch"}
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
+CALLED_BY_OTHERS = {  # methods that override those of another package
+    "do_HEAD": "http.server",
+    "do_PUT": "http.server",
+    "process_request": "socketserver",
+    "process_request_thread": "socketserver",
+    "update_step": "Keras",
+}
 MAX_LINES = 300
 
 
@@ -105,8 +113,38 @@ def _unsafe(tree: ast.AST) -> Iterator[tuple[int, str]]:
                     yield value.lineno, "allow_pickle runs code from bytes"
 
 
+def unused(root: Path) -> list[str]:
+    """Public functions, classes and methods of root/lib that lib, jobs and bench never name, as `path:line: name`.
+
+    Names are compared, not what they stand for: a method that is called like a field elsewhere passes. Imports are no
+    use, nor is what a function says of itself. What is private is used by the decorator that it may have.
+    """
+    paths = sorted(path for folder in ("lib", "jobs", "bench") for path in root.glob(f"{folder}/**/*.py"))
+    trees = {path.relative_to(root): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    uses = Counter(name for tree in trees.values() for name in _names(tree))
+    return [
+        f"{path}:{node.lineno}: {node.name}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and path.parts[0] == "lib"
+        and not node.name.startswith("__")
+        and not (node.name.startswith("_") and node.decorator_list)
+        and node.name not in CALLED_BY_OTHERS
+        and uses[node.name] == Counter(_names(node))[node.name]
+    ]
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+
+
 def test_this_repository_keeps_the_rules() -> None:
     assert violations(ROOT) == []
+    assert unused(ROOT) == []
     assert len([*ROOT.glob("lib/farandole/**/*.py")]) > 10  # it did look at something
 
 
@@ -171,3 +209,41 @@ def test_what_is_allowed_passes(tmp_path: Path, file: str, code: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(code)
     assert violations(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def f(): pass", ["f"]),
+        ("def f(): f()", ["f"]),
+        ("class A:\n    def f(self): pass\n    def _g(self): pass", ["A", "f", "_g"]),
+        ("from farandole.b import f\ndef f(): pass", ["f"]),
+        ("def f(): pass\nf()", []),
+        ("class A:\n    @checked\n    def _f(self): pass\n    def do_HEAD(self): pass\nA()", []),
+        ("class A:\n    @property\n    def f(self): pass\nA()", ["f"]),
+        ("class A:\n    def f(self): pass\nprint(A().f)", []),
+    ],
+)
+def test_what_nobody_uses_is_found(tmp_path: Path, code: str, found: list[str]) -> None:
+    for file, text in {"lib/farandole/a.py": code, "tests/test_a.py": "a.f()\nA()", "bench/b.py": "other()"}.items():
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text(text)
+    assert [line.split(": ")[1] for line in unused(tmp_path)] == found
+
+
+@pytest.mark.parametrize("folder", ["lib/farandole", "jobs", "bench"])
+def test_a_use_in_lib_jobs_or_bench_counts(tmp_path: Path, folder: str) -> None:
+    for file, text in {"lib/farandole/a.py": "def f(): pass", f"{folder}/b.py": "a.f()"}.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    assert unused(tmp_path) == []
+
+
+def test_what_others_call_is_there() -> None:
+    defined = {
+        node.name
+        for path in ROOT.glob("lib/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert set(CALLED_BY_OTHERS) <= defined

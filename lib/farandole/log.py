@@ -1,7 +1,5 @@
 """What a job tells its user: short lines on stderr while it works, one error line at the end, stacks in a file."""
 
-import logging
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -56,9 +54,3 @@ def write_stack(error: BaseException, directory: Path, job: str) -> Path | None:
     except OSError:
         return None
     return path
-
-
-def quiet_libraries() -> None:
-    """Keeps py4j's log of broken sockets off the terminal: after a failure it would stand above our error line."""
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)
-    sys.tracebacklimit = 1000

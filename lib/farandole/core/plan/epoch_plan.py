@@ -144,19 +144,6 @@ class Slice:
             offsets = np.concatenate([offsets, partial])
         return offsets[(offsets >= begin) & (offsets < end)]
 
-    def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """This rank's rows of one batch: row groups and indices, int64 [n] each. For checks; readers go by stream."""
-        batch_rows = self.plan.batch_rows(step)
-        positions = [np.empty(0, np.int64)]
-        for stream in self.streams:
-            first, last = self.plan.supply(stream, self.plan.global_batch_size)
-            low, high = self.share(stream, batch_rows)
-            offsets = step * (last - first) + np.arange(low, high, dtype=np.int64)
-            for index in np.unique(offsets // self.plan.window_rows):
-                inside = offsets[offsets // self.plan.window_rows == index] - index * self.plan.window_rows
-                positions.append(self.plan.window(stream, int(index))[inside])
-        return self.plan.locate(np.concatenate(positions))
-
 
 def plan_epoch(manifest: Manifest, *, epoch: int, seed: int, global_batch_size: int) -> EpochPlan:
     """Plans one pass over the train split.
@@ -213,15 +200,3 @@ def slice_for(plan: EpochPlan, rank: int, world_size: int) -> Slice:
 def row_group_sizes(manifest: Manifest, split: str) -> np.ndarray:
     """Rows of every row group of a split, int64 [G], through its files in order."""
     return np.array([rows for file in manifest.splits[split].files for rows in file.row_groups], dtype=np.int64)
-
-
-def read_amplification(plan: EpochPlan, world_size: int) -> float:
-    """Row groups that all ranks read in an epoch, over those there are; 1.0 means that none is read twice."""
-    reads = 0
-    for rank in range(world_size):
-        rank_slice = slice_for(plan, rank, world_size)
-        for stream in rank_slice.streams:
-            first, last = plan.stream_starts[stream], plan.stream_starts[stream + 1]
-            low, high = np.searchsorted(plan.row_group_ends, [first, last - 1], side="right")
-            reads += int(high - low + 1)
-    return reads / len(plan.row_group_order)
