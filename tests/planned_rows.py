@@ -1,7 +1,8 @@
 """The rows that a plan names, step by step: the readers under test go stream by stream."""
 
 import numpy as np
-from farandole.core.epoch_plan import Slice
+
+from farandole.core.plan.epoch_plan import Slice
 
 
 def rows_at(own: Slice, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from farandole.config.load.load import Layout, parse_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farandole.config.load import Layout, parse_config
 from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance
