@@ -2,24 +2,32 @@
 
 import time
 import traceback
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 
 from farandole.errors import FarandoleError
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
-"""The terminal, for progress bars; when stderr is no terminal, progress falls back to plain lines."""
+
+@cache
+def console() -> Console:
+    """The terminal, for progress bars; when stderr is no terminal, progress falls back to plain lines.
+
+    Made when first asked for, as rich looks only then at what stderr is: spark-submit starts a job with a pipe, which
+    session.own_stderr replaces.
+    """
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """One plain line on stderr, never styled or wrapped, so that scripts can read it."""
-    console.print(message, markup=False)
+    console().print(message, markup=False)
 
 
 def on_terminal() -> bool:
     """Whether a person is watching: then progress is a bar, otherwise a plain line every few seconds."""
-    return console.is_terminal
+    return console().is_terminal
 
 
 def error_line(error: BaseException) -> str:

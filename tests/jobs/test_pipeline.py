@@ -1,12 +1,16 @@
 """The jobs as a user runs them: through spark-submit, on real digits and on a folder with everything wrong in it."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import zlib
 from pathlib import Path
 
@@ -31,7 +35,7 @@ def start(job: str, *settings: str, more: dict[str, str] | None = None, **option
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     return subprocess.Popen(
         ["spark-submit", str(ROOT / "jobs" / f"{job}.py"), *arguments],
-        env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        env=environment, cwd=ROOT, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )  # fmt: skip
 
 
@@ -40,6 +44,20 @@ def submit(job: str, *settings: str, more: dict[str, str] | None = None) -> tupl
     process = start(job, *settings, more=more)
     _, errors = process.communicate(timeout=240)
     return process.returncode, errors.splitlines()
+
+
+def submit_on_terminal(job: str, *settings: str) -> tuple[int, str]:
+    """The exit code and all that a terminal of 80 columns was sent."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = start(job, *settings, more={"TERM": "xterm"}, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    sent = b""
+    with contextlib.suppress(OSError):  # which says that the last process is gone
+        while part := os.read(ours, 2**16):
+            sent += part
+    os.close(ours)
+    return process.wait(timeout=240), sent.decode()
 
 
 def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
@@ -51,13 +69,27 @@ def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """A pipeline on digits that has run once."""
+def first_run(tmp_path_factory):
+    """The work directory of a pipeline on digits that has run once, and what the terminal was sent."""
     work = tmp_path_factory.mktemp("pipeline")
-    code, lines = submit("train", f"paths.work={work}", *QUICK)
-    assert code == 0, "\n".join(lines[-30:])
-    assert lines[-1] == f"report: {work}/runs/quick/report.html"
-    return work
+    code, sent = submit_on_terminal("train", f"paths.work={work}", *QUICK)
+    assert code == 0, sent[-3000:]
+    return work, sent
+
+
+@pytest.fixture(scope="module")
+def work(first_run):
+    """A pipeline on digits that has run once."""
+    return first_run[0]
+
+
+def test_a_person_sees_a_bar_that_moves_and_last_of_all_the_report(first_run):
+    work, sent = first_run
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", sent)  # without colours
+    frames = re.findall(r"train [━╸╺]+ +\d+/126 steps, [^\r\n]*", text)
+    assert len(frames) >= 10
+    assert re.search(r"126/126 steps, epoch 2, loss \d\.\d{4}, \d+ images/s +0:00:00$", frames[-1])
+    assert text.split()[-2:] == ["report:", f"{work}/runs/quick/report.html"]
 
 
 def test_all_that_a_run_promises_is_there(work):

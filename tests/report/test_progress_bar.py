@@ -1,6 +1,9 @@
-"""What is shown of a run that goes on where another driver was killed."""
+"""What is shown of a run, on a terminal, and where it goes on after another driver was killed."""
 
+import io
 import json
+
+from rich.console import Console
 
 from farandole.report import progress
 from farandole.report.progress_bar import follow
@@ -33,3 +36,17 @@ def test_what_the_killed_driver_had_shown_is_not_shown_again(tmp_path, monkeypat
         "train: step 20 of 40, epoch 0, loss 0.5000, 7 images/s, 20 s left",
         "train: epoch 0 done; val loss 0.2500, accuracy 0.5000, balanced accuracy 0.7500",
     ]
+
+
+def test_every_number_is_whole_on_a_terminal_of_80_columns(tmp_path, monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=80, soft_wrap=True)
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
+    monkeypatch.setattr(progress, "console", lambda: terminal)
+    history = tmp_path / "metrics.jsonl"
+    with follow(history, 199_040, done_steps=0):
+        line = {**train_line(199_040), "epoch": 510, "loss": 12.3456, "images_per_second": 143_640.0}
+        write(history, [line])
+    last = terminal.file.getvalue().splitlines()[-2].rpartition("\x1b[2K")[2]
+    assert last.startswith("train ━")
+    assert last.endswith("━ 199040/199040 steps, epoch 510, loss 12.3456, 143640 images/s 0:00:00")
+    assert len(last) == 80

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from farandole.log import console, on_terminal, say
 
@@ -54,11 +55,12 @@ class _Follower:
         if not on_terminal():
             self._until(stopped)
             return
+        whole = Column(no_wrap=True)  # where there is little room the bar gets shorter, not the numbers
         columns = (
-            TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("steps {task.fields[figures]}"),
-            TimeRemainingColumn(),
+            TextColumn("train"), BarColumn(), MofNCompleteColumn(table_column=whole),
+            TextColumn("steps, {task.fields[figures]}"), TimeRemainingColumn(table_column=whole.copy()),
         )  # fmt: skip
-        with Progress(*columns, console=console) as self._bar:
+        with Progress(*columns, console=console()) as self._bar:
             self._task = self._bar.add_task(
                 "train", total=self._total, completed=self._shown[0], figures="starting ranks"
             )
