@@ -4,7 +4,9 @@ No pickle crosses a socket: the rendezvous server holds addresses, the ops move 
 """
 
 import os
+import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,6 +71,10 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
         def do_HEAD(self) -> None:  # noqa: N802
             self.send_error(405)
 
+        def finish(self) -> None:
+            super().finish()
+            _read_the_rest(self.connection, most_bytes, seconds=float(self.timeout or 0))
+
     class FewAtATime(RendezvousHTTPServer):
         """Hangs up on whoever comes while all its threads are busy; none is for longer than Horovod's 3 seconds."""
 
@@ -91,6 +97,19 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
         server.scope_size[f"cross_{world.local_rank}"] = world.cross_size
     threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
     return int(server.server_address[1])
+
+
+def _read_the_rest(connection: socket.socket, most_bytes: int, seconds: float) -> None:
+    """Lets a client that was answered, or refused, send the rest of its request: closed before, the connection would
+    be reset, and the answer lost with it."""
+    deadline = time.monotonic() + seconds
+    with suppress(OSError):  # it is gone, or too slow
+        connection.shutdown(socket.SHUT_WR)
+        while most_bytes > 0 and (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not (data := connection.recv(2**16)):
+                return
+            most_bytes -= len(data)
 
 
 def join_world(
