@@ -139,9 +139,12 @@ case $verb in
     *) usage >&2 && echo "error[2]: ./do has no verb '$verb'; its verbs are above" >&2 && exit 2 ;;
 esac
 
-# spark-submit takes python3 from PATH. Without a Spark of the user's own, its logging is set up by our conf/spark.
+# spark-submit takes python3 from PATH. Spark reads the conf beside it, which pip's Spark lacks: so ours holds however
+# a job is started, unless there is a Spark or a SPARK_CONF_DIR of the user's own.
 PATH=$PWD/.venv/bin:$PATH
-[ -n "${SPARK_HOME:-}" ] || export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$PWD/conf/spark}"
+for spark in .venv/lib/python3.*/site-packages/pyspark; do
+    [ ! -d "$spark" ] || [ -e "$spark/conf" ] || ln -s ../../../../../conf/spark "$spark/conf"
+done
 
 case $verb in
     train) check_java && exec spark-submit jobs/train.py "$@" ;;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ("sh", "dirname", "cat", "cksum", "sed", "tr", "id", "env", "grep", "sort")
+TOOLS = ("sh", "dirname", "cat", "cksum", "sed", "tr", "id", "env", "grep", "sort", "ln")
 
 
 @pytest.fixture
@@ -107,11 +107,16 @@ def test_a_failing_check_fails_the_tests(clone: Path) -> None:
     assert "pytest" not in done.stdout
 
 
-def test_our_spark_logging_gives_way_to_a_spark_of_the_users_own(clone: Path) -> None:
+def test_our_spark_finds_our_configuration_and_one_of_the_users_own_finds_theirs(clone: Path) -> None:
     install(clone)
+    spark = clone / ".venv/lib/python3.12/site-packages/pyspark"
+    spark.mkdir(parents=True)
+    (clone / "conf" / "spark").mkdir(parents=True)
     script(clone / ".venv" / "bin" / "spark-submit", 'echo "${SPARK_CONF_DIR-none}"')
-    assert do(clone, "train").stdout == f"{clone}/conf/spark\n"
-    assert do(clone, "train", SPARK_HOME="/opt/spark").stdout == "none\n"
+    for _ in range(2):
+        assert do(clone, "train", SPARK_HOME="/opt/spark").stdout == "none\n"
+        assert (spark / "conf").resolve() == clone / "conf" / "spark"
+        assert not (clone / "conf" / "spark" / "spark").is_symlink()
     assert do(clone, "train", SPARK_CONF_DIR="/etc/spark").stdout == "/etc/spark\n"
 
 

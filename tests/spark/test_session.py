@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -98,6 +100,59 @@ def test_a_failed_task_leaves_no_stack_and_local_properties_hold_below_the_comma
     assert done.stderr.endswith("\nerror[4]: True\n")
     assert "Traceback" not in done.stderr
     assert "\tat org.apache" not in done.stderr
+
+
+NAMELESS = """
+import sys
+from pathlib import Path
+from farandole.spark.session import start_session
+spark = start_session("nameless", Path(sys.argv[1]))
+print("sum", spark.sparkContext.parallelize([1, 2]).sum())
+"""
+
+
+@pytest.fixture
+def nameless(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command where this host's name leads nowhere, by the Spark in .venv as ./do leaves it."""
+    can = subprocess.run(["unshare", "--uts", "hostname", "no-such-host"], check=False, capture_output=True, text=True)
+    if can.returncode:
+        pytest.skip(f"this system allows no host name of the test's own: {can.stderr.strip()}")
+    (tmp_path / "program.py").write_text(NAMELESS)
+    home = tmp_path / "spark"
+    home.mkdir()
+    for path in Path(pyspark.__file__).parent.iterdir():
+        (home / path.name).symlink_to(path)
+    (home / "conf").unlink(missing_ok=True)
+    (home / "conf").symlink_to(LOCAL_CONF.parent)
+    names = {"SPARK_LOCAL_IP", "SPARK_CONF_DIR", "SPARK_ENV_LOADED", "MASTER"}
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["unshare", "--uts", "sh", "-c", 'hostname no-such-host && exec "$@"', "sh", *command],
+            env=environment | {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("started", ["spark-submit", "spark-submit --master local[2]", "python"])
+def test_a_host_name_that_leads_nowhere_matters_to_nobody_in_local_mode(nameless, tmp_path: Path, started: str) -> None:
+    program, *options = started.split()
+    path = tmp_path / "spark" / "bin" / program if program == "spark-submit" else Path(sys.executable)
+    done = nameless(str(path), *options, "program.py", str(LOCAL_CONF))
+    assert (done.returncode, done.stdout) == (0, "sum 3\n"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("options", ["--master spark://nowhere:7077", f"--properties-file {LOCAL_CONF}"])
+def test_on_a_cluster_spark_itself_says_that_the_host_name_leads_nowhere(nameless, tmp_path, options: str) -> None:
+    done = nameless(str(tmp_path / "spark/bin/spark-submit"), *options.split(), "program.py", str(LOCAL_CONF))
+    assert done.returncode == 1
+    assert "UnknownHostException: no-such-host" in done.stderr
 
 
 def test_slots_are_counted_without_waiting_in_local_mode(spark: SparkSession) -> None:

@@ -1,0 +1,13 @@
+# Spark's scripts read this before they start a JVM, with the arguments of spark-submit as theirs.
+
+# If nothing knows this host's name, spark-submit ends before it has looked at the program. On one machine nobody needs
+# the name. What may run on a cluster is left as it is: there the name, or SPARK_LOCAL_IP, must lead to this host.
+case "$*" in
+    *master[=\ ]local*) may_be_cluster=no ;;
+    *master[=\ ]* | *--properties-file*) may_be_cluster=yes ;;
+    *) may_be_cluster=no ;;
+esac
+if [ "$1" = org.apache.spark.deploy.SparkSubmit ] && [ $may_be_cluster = no ] && [ -z "$SPARK_LOCAL_IP" ]; then
+    getent ahosts "$(uname -n)" >/dev/null
+    [ $? -ne 2 ] || SPARK_LOCAL_IP=127.0.0.1 # 2: there is no such name
+fi
