@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from farandole.report import progress
+from farandole.report import progress_bar
 from farandole.report.progress_bar import follow
 
 
@@ -25,7 +25,7 @@ def write(path, lines) -> None:
 
 
 def test_what_the_killed_driver_had_shown_is_not_shown_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bar, "PLAIN_SECONDS", 0.0)
     history, resumed = tmp_path / "metrics.jsonl", tmp_path / "resumed"
     write(history, [train_line(10), val_line(10), train_line(20)])
     with follow(history, 40, done_steps=10):
@@ -40,8 +40,8 @@ def test_what_the_killed_driver_had_shown_is_not_shown_again(tmp_path, monkeypat
 
 def test_every_number_is_whole_on_a_terminal_of_80_columns(tmp_path, monkeypatch):
     terminal = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=80, soft_wrap=True)
-    monkeypatch.setattr(progress, "on_terminal", lambda: True)
-    monkeypatch.setattr(progress, "console", lambda: terminal)
+    monkeypatch.setattr(progress_bar, "on_terminal", lambda: True)
+    monkeypatch.setattr(progress_bar, "console", lambda: terminal)
     history = tmp_path / "metrics.jsonl"
     with follow(history, 199_040, done_steps=0):
         line = {**train_line(199_040), "epoch": 510, "loss": 12.3456, "images_per_second": 143_640.0}
