@@ -1,18 +1,11 @@
-"""Config tables that say what the input is and what to do about what it lacks: [data] and [missing]."""
+"""Config tables of preprocess: [data], [missing], [image] and [split]."""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from farandole.config.location import Location, absolute
-
-
-class Section(BaseModel):
-    """Base of all tables: frozen, no unknown keys, no silent conversions, documented by docstrings."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+from farandole.config.section import Section
 
 
 class Data(Section):
@@ -34,9 +27,9 @@ class Data(Section):
     with a label table the path of the image's file."""
     split_column: str = ""
     """Of a table or label table: train, val, test, or null for rows that are not split yet. Empty: none is."""
-    keep_columns: list[str] = []
+    keep_columns: list[str] = Field(default=[])
     """Of a table or label table: further columns that go with each image into clean/ and balanced/."""
-    pixel_shape: list[int] = []
+    pixel_shape: list[int] = Field(default=[])
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
 
     @field_validator("label_table")
@@ -74,7 +67,7 @@ class ColumnPolicy(Section):
     """What fill puts in: of the column's values in the train split. With interpolate: for groups without a value."""
     order_by: str = ""
     """With interpolate: a column of numbers, dates or timestamps. Ties are ordered by image_id."""
-    group_by: list[str] = []
+    group_by: list[str] = Field(default=[])
     """With interpolate: only rows that are equal in these columns are neighbours."""
 
     @model_validator(mode="after")
@@ -97,5 +90,45 @@ class Missing(Section):
     interpolate: linear along rows, then along columns for rows that had no pixel left."""
     pixel_value: float | None = Field(default=None, ge=0.0)
     """What fill puts in, on the scale of the image's own numbers."""
-    columns: dict[str, ColumnPolicy] = {}
+    columns: dict[str, ColumnPolicy] = Field(default={})
     """By column of data.keep_columns."""
+
+
+class Image(Section):
+    height: int = Field(default=8, ge=1, le=4096)
+    """Pixels, after resizing."""
+    width: int = Field(default=8, ge=1, le=4096)
+    """Pixels, after resizing."""
+    channels: Literal[1, 3] = 3
+    """1: grayscale, 3: RGB. Other modes are converted by the rules in core/record/image.py."""
+    encoding: Literal["raw", "jpeg"] = "raw"
+    """raw: uint8 height x width x channels. jpeg: smaller on disk, slower to read, lossy."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """stretch: ignore the aspect ratio. crop: fill and cut the centre. pad: fit and fill with black."""
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    """Used with encoding = "jpeg"."""
+    min_side_pixels: int = Field(default=2, ge=1)
+    """Images with a shorter side are quarantined as too_small."""
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    """Images whose header claims more are quarantined as too_large, before a pixel is decoded."""
+    max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Files that are larger are quarantined as too_large, before they are read."""
+    reject_blank: bool = True
+    """Whether images of a single colour are quarantined as blank."""
+
+
+class Split(Section):
+    val_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the records that are not in a given split to hold out for validation; 0 for none."""
+    test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share to hold out for testing; not used where the input has a test split of its own."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> "Split":
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"split.val_fraction + split.test_fraction must be below 1 so that train rows remain; "
+                f"received {self.val_fraction} + {self.test_fraction}"
+            )
+        return self

@@ -8,83 +8,16 @@ The docstring under each field is its documentation: `spark-submit jobs/train.py
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from farandole.config.data import ColumnPolicy, Data, Missing, Section
-from farandole.config.location import Location
-from farandole.config.train import Augment, Evaluate, Model, Train
+from farandole.config.data import ColumnPolicy, Data, Image, Missing, Split
+from farandole.config.jobs import Evaluate, Paths, Pipeline
+from farandole.config.layout import Balance, Layout
+from farandole.config.section import Section
+from farandole.config.train import Augment, Model, Train
 from farandole.errors import ConfigError
-
-
-class Paths(Section):
-    work: Location = Field(default="work", min_length=1, validate_default=True)
-    """Directory under which everything is written: clean/, balanced/, runs/. All executors must see it at this path."""
-
-
-class Image(Section):
-    height: int = Field(default=8, ge=1, le=4096)
-    """Pixels, after resizing."""
-    width: int = Field(default=8, ge=1, le=4096)
-    """Pixels, after resizing."""
-    channels: Literal[1, 3] = 3
-    """1: grayscale, 3: RGB. Other modes are converted by the rules in core/record/image.py."""
-    encoding: Literal["raw", "jpeg"] = "raw"
-    """raw: uint8 height x width x channels. jpeg: smaller on disk, slower to read, lossy."""
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
-    """stretch: ignore the aspect ratio. crop: fill and cut the centre. pad: fit and fill with black."""
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
-    """Used with encoding = "jpeg"."""
-    min_side_pixels: int = Field(default=2, ge=1)
-    """Images with a shorter side are quarantined as too_small."""
-    max_pixels: int = Field(default=64_000_000, ge=1)
-    """Images whose header claims more are quarantined as too_large, before a pixel is decoded."""
-    max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Files that are larger are quarantined as too_large, before they are read."""
-    reject_blank: bool = True
-    """Whether images of a single colour are quarantined as blank."""
-
-
-class Split(Section):
-    val_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of the records that are not in a given split to hold out for validation; 0 for none."""
-    test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share to hold out for testing; not used where the input has a test split of its own."""
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _leaves_train(self) -> "Split":
-        if self.val_fraction + self.test_fraction >= 1.0:
-            raise ValueError(
-                f"split.val_fraction + split.test_fraction must be below 1 so that train rows remain; "
-                f"received {self.val_fraction} + {self.test_fraction}"
-            )
-        return self
-
-
-class Balance(Section):
-    strategy: Literal["none", "oversample", "undersample", "weights"] = "none"
-    """none: as it is. oversample: repeat rare classes up to the largest. undersample: cut all to the rarest.
-    weights: rows as they are, class weights in the loss."""
-    max_repeats: int = Field(default=10, ge=1)
-    """With oversample: no image is repeated more often than this."""
-    seed: int = Field(default=0, ge=0)
-
-
-class Layout(Section):
-    rows_per_row_group: int = Field(default=256, ge=1)
-    """Upper bound; the row groups of a file differ by at most one row."""
-    num_files: int = Field(default=0, ge=0)
-    """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
-    rewrite: Literal["always", "auto"] = "always"
-    """always: equal files in a global shuffle. auto: the files of clean/ stay as they are where no row is added or
-    dropped, they are even within 25% and large enough, and their labels are mixed; it says what it does and why."""
-
-
-class Pipeline(Section):
-    run_missing_stages: bool = True
-    """Whether a job whose input is missing or stale first runs the job before it."""
 
 
 class Config(Section):

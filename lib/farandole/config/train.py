@@ -1,4 +1,4 @@
-"""The config tables of training: [augment], [model], [train] and [evaluate]. Part of load.py's Config."""
+"""Config tables of training: [augment], [model] and [train]."""
 
 import re
 from ipaddress import IPv4Network
@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from farandole.config.data import Section
 from farandole.config.location import RUN_NAME, RunOrPath
+from farandole.config.section import Section
 
 
 class Augment(Section):
@@ -125,16 +125,3 @@ class Train(Section):
                     f"received {network!r}"
                 ) from error
         return network
-
-
-class Evaluate(Section):
-    batch_size: int = Field(default=256, ge=1)
-    """Rows per forward pass. Batches do not depend on the number of ranks, so figures do not either."""
-    views: Literal["plain", "mirrored", "mirrored_shifted"] = "plain"
-    """Test-time augmentation, on all splits that are evaluated: the mean logits of several views of each image.
-    mirrored: of it and its mirror image. mirrored_shifted: half of these, a quarter each of the same one pixel up and
-    left, and down and right."""
-    min_test_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
-    """A run whose test accuracy is below this ends with exit code 5."""
-    num_wrong_images: int = Field(default=24, ge=0)
-    """How many of the most confidently wrong test images the report shows."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from farandole.config.jobs import Evaluate
 from farandole.config.load import Config
-from farandole.config.train import Evaluate
 from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.metrics.classification import Counts, classification_metrics

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config.load import Layout, parse_config
+from farandole.config.layout import Layout
+from farandole.config.load import parse_config
 from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.config.load import Split
+from farandole.config.data import Split
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan.split import UNSPLIT, assign_splits
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from farandole.config.load import Image as ImageRules
+from farandole.config.data import Image as ImageRules
 from farandole.core.record import image
 from farandole.core.record.quality import RejectedError
 

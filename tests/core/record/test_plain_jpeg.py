@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from farandole.config.load import Image as Rules
+from farandole.config.data import Image as Rules
 from farandole.core.record import image, plain_jpeg
 from farandole.core.record.plain_jpeg import decode_plain
 from farandole.core.record.quality import RejectedError

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config.load import Config, Data, Image, Paths, Split
+from farandole.config.data import Image, Split
+from farandole.config.jobs import Paths
+from farandole.config.load import Config, Data
 from farandole.core.dataset.manifest import FileEntry, Manifest, read_manifest
 from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.core.fingerprint import hash_ids, id_checksum

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farandole.config.load import Config, Data, Image
+from farandole.config.data import Image
+from farandole.config.load import Config, Data
 from farandole.core.record.quality import RejectedError
 from farandole.errors import ConfigError, DataError
 from farandole.spark.source import folder as ingest

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
-from farandole.config.load import Config, Split, parse_config
+from farandole.config.data import Split
+from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import Fill, Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from farandole.config.load import Layout
+from farandole.config.layout import Layout
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.balance import BalancePlan
 from farandole.core.plan.rebalance_plan import RebalancePlan

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from farandole.config.load import Split
+from farandole.config.data import Split
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.fingerprint import mix64
 

@@ -35,7 +35,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from farandole.config.load import Image as ImageRules
+from farandole.config.data import Image as ImageRules
 from farandole.core.record.plain_jpeg import decode_plain, least_side
 from farandole.core.record.quality import RejectedError, check_not_blank, check_num_bytes, check_size
 

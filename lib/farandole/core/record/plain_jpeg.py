@@ -10,7 +10,7 @@ import math
 import numpy as np
 import simplejpeg
 
-from farandole.config.load import Image as ImageRules
+from farandole.config.data import Image as ImageRules
 from farandole.core.record.quality import check_size
 
 MAX_PIXELS = 150_000_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from farandole.config.load import Image as ImageRules
+from farandole.config.data import Image as ImageRules
 from farandole.core.dataset.schema import REASONS
 
 

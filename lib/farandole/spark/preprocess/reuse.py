@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from farandole.config.load import Config, Image
+from farandole.config.data import Image
+from farandole.config.load import Config
 from farandole.core.batches.raw_pages import find_images
 from farandole.core.dataset.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
 from farandole.core.dataset.parquet import open_file, open_source, write_file

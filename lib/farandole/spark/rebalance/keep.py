@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import SparkSession
 
-from farandole.config.load import Layout
+from farandole.config.layout import Layout
 from farandole.core.dataset.commit import exclusive
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.dataset.parquet import open_file, read_row_group

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from farandole.config.data import Image as ImageRules
 from farandole.config.load import Config
-from farandole.config.load import Image as ImageRules
 from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import ImageEntry, Manifest
 from farandole.core.record.image import RULES_VERSION
