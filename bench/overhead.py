@@ -83,9 +83,9 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The results of the ranks, and the CPU seconds of those that watch them."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), os.environ.get("PYTHONPATH", "")])  # for Spark's workers
     from farandole.config.load import load_config
+    from farandole.pipeline.data_stages import ensure_balanced
     from farandole.spark.ranks.launch import launch_ranks
     from farandole.spark.session import start_session
-    from farandole.spark.stages import ensure_balanced
     from farandole.train.run.run_directory import RunDirectory
 
     own = [f"paths.work={work}", f"data.path={options.data}", f"train.epochs={options.epochs}", "train.run_name=bench"]

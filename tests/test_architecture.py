@@ -17,10 +17,12 @@ ALLOWED = {
     "spark": {"base", "config", "core", "spark"},
     "train": {"base", "config", "core", "train"},
     "report": {"base", "config", "core", "report"},
-    "jobs": {"base", "config", "core", "spark", "train", "report"},
+    "pipeline": {"base", "config", "core", "spark", "train", "report", "pipeline"},
+    "jobs": {"base", "pipeline", "spark"},
 }
 HEAVY = {"pyspark", "tensorflow", "keras", "horovod", "petastorm"}
-FRAMEWORKS = {"spark": {"pyspark"}, "train": {"tensorflow", "keras", "petastorm"}}
+FRAMEWORKS = {"spark": {"pyspark"}, "pipeline": {"pyspark"}, "train": {"tensorflow", "keras", "petastorm"}}
+JOBS = {path.stem for path in ROOT.glob("jobs/*.py")}
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_FUNCTIONS = {"load_model", "read_pickle", "to_pickle"}
 UNSAFE_LOADERS = {"np", "numpy", "yaml", "torch"}
@@ -69,8 +71,10 @@ def _imports(tree: ast.AST, level: str, path: Path) -> Iterator[tuple[int, str]]
                 yield line, f"{level} imports {name}; it may import {', '.join(sorted(ALLOWED[level]))}"
         elif package == "horovod" and path.parent.parts[-2:] != ("train", "horovod"):
             yield line, "only train/horovod/ imports horovod"
-        elif package in HEAVY - FRAMEWORKS.get(level, set()) and level != "jobs" and package != "horovod":
+        elif package in HEAVY - FRAMEWORKS.get(level, set()) and package != "horovod":
             yield line, f"{level} imports {package}"
+        if level == "jobs" and package in JOBS:
+            yield line, f"a job imports the job {package}"
         if UNSAFE_MODULES & set(name.split(".")):
             yield line, f"{name} runs code from bytes"
 
@@ -163,6 +167,11 @@ def test_this_repository_keeps_the_rules() -> None:
         ("lib/farandole/train/a.py", "import pyspark", "train imports pyspark"),
         ("lib/farandole/train/a.py", "import horovod.tensorflow as hvd", "only train/horovod/ imports horovod"),
         ("jobs/a.py", "import horovod", "only train/horovod/ imports horovod"),
+        ("lib/farandole/train/a.py", "from farandole import pipeline", "train imports farandole.pipeline"),
+        ("lib/farandole/pipeline/a.py", "import tensorflow", "pipeline imports tensorflow"),
+        ("lib/farandole/config/a.py", "from farandole.core import image", "config imports farandole.core.image"),
+        ("jobs/a.py", "from farandole.train import loop", "jobs imports farandole.train.loop"),
+        ("jobs/a.py", "from train import RANK_PROGRAM", "a job imports the job train"),
         ("lib/farandole/report/a.py", "from farandole.train import loop", "report imports farandole.train.loop"),
         ("lib/farandole/cli.py", "from farandole.core import schema", "base imports farandole.core.schema"),
         ("lib/farandole/core/utils.py", "", "a module is named by what it holds"),
@@ -201,7 +210,11 @@ def test_a_planted_file_breaks_its_rule(tmp_path: Path, file: str, code: str, ru
             "import re\nre.compile('eval')\nopen_array(path, allow_pickle=False)\nmodel.eval()",
         ),
         ("lib/farandole/train/a.py", "from farandole.train.run.saved_model import load_model\nload_model(path)"),
-        ("jobs/a.py", "from farandole.train import loop\nfrom farandole.spark import launch"),
+        (
+            "lib/farandole/pipeline/a.py",
+            "import pyspark\nfrom farandole.train import loop\nfrom farandole import report",
+        ),
+        ("jobs/a.py", "from farandole import pipeline\nfrom farandole.spark import session"),
     ],
 )
 def test_what_is_allowed_passes(tmp_path: Path, file: str, code: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farandole.config.load import Config, describe_keys, load_config
+from farandole.config.shipped import shipped
 from farandole.errors import FarandoleError
 from farandole.log import error_line, say, write_stack
 
@@ -78,7 +79,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    default = Path(sys.argv[0]).resolve().parent.parent / "conf" / "digits.toml"
+    default = shipped("digits.toml")
     parser.add_argument("--config", default=default, metavar="FILE", help="TOML file; default: conf/digits.toml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one key; may be repeated"

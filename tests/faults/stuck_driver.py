@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from farandole.pipeline.data_stages import ensure_clean
 from farandole.spark.preprocess import clean
 from farandole.spark.session import start_session
-from farandole.spark.stages import ensure_clean
 from faults.digits import digits_config, write_files_and_stay
 
 clean.write_files = write_files_and_stay  # type: ignore[assignment]

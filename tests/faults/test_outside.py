@@ -18,7 +18,7 @@ from farandole.config.load import Config, parse_config
 from farandole.core.dataset.commit import exclusive
 from farandole.core.dataset.manifest import read_manifest
 from farandole.errors import DataError
-from farandole.spark.stages import ensure_balanced
+from farandole.pipeline.data_stages import ensure_balanced
 from farandole.train.run.run_directory import RunDirectory
 
 HOSTILE = ["..", "../../outside", "/tmp/outside", "~", "-rf", "a\nb", "$(touch x)", "%2e%2e%2fx", "..\\x", "con\tnul"]

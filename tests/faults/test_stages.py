@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.errors import FarandoleError, ResourceError
+from farandole.pipeline.data_stages import ensure_balanced, ensure_clean
 from farandole.spark.preprocess import clean
 from farandole.spark.rebalance import rebalance
-from farandole.spark.stages import ensure_balanced, ensure_clean
 from faults import digits
 from faults.digits import bytes_of, digits_config
 

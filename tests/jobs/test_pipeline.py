@@ -306,3 +306,24 @@ def test_executors_with_directories_of_their_own_write_where_the_job_says(work, 
     ).read_bytes()
     assert (run / "receipts.jsonl").read_bytes() == (work / "runs/quick/receipts.jsonl").read_bytes()
     assert list((run / "checkpoints").glob("*.json"))
+
+
+def test_a_job_is_one_file_and_the_package(work, tmp_path):
+    alone = shutil.copy(ROOT / "jobs/evaluate.py", tmp_path)
+    done = subprocess.run(
+        ["spark-submit", alone, "--set", f"paths.work={work}", *(f"--set={setting}" for setting in QUICK)],
+        cwd=tmp_path, env=environment_of_a_user(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "train: up to date" in done.stderr.splitlines()
+
+
+def test_an_archive_of_the_package_holds_the_default_config(tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "farandole"), "zip", ROOT / "lib", "farandole")
+    program = "import farandole.cli; from farandole.config.load import load_config as l; from farandole.config.shipped "
+    program += "import shipped as s; c = l(s('digits.toml')); print(farandole.__file__, c.data.source)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment_of_a_user({"PYTHONPATH": archive}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{archive}/farandole/__init__.py digits\n", done.stderr[-3000:]

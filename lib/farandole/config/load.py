@@ -7,6 +7,7 @@ The docstring under each field is its documentation: `spark-submit jobs/train.py
 
 import difflib
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,15 @@ class Config(Section):
         return Path(self.paths.work)
 
 
-def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load_config(path: str | Path | Traversable, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Reads a TOML file and applies `section.key=value` overrides; values are TOML, bare words are strings.
 
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
     """
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        file = Path(path) if isinstance(path, str) else path
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}; give one with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

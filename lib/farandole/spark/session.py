@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from pyspark import SparkConf, SparkContext
@@ -32,7 +32,7 @@ _STACK_LOGGERS = (
 )
 
 
-def start_session(app_name: str, local_conf: Path) -> SparkSession:
+def start_session(app_name: str, local_conf: Traversable) -> SparkSession:
     """The session that spark-submit's arguments ask for; without a master it is local mode on all cores.
 
     In local mode the Spark properties in the file local_conf hold as well, below --conf and --properties-file.
@@ -86,7 +86,7 @@ def slots_of_local_master(master: str) -> int | None:
     return (os.cpu_count() or 1) if found[1] == "*" else int(found[1] or 1)
 
 
-def read_properties(path: Path) -> dict[str, str]:
+def read_properties(path: Traversable) -> dict[str, str]:
     """Reads Spark properties, one `property value` or `property=value` a line; # starts a comment line.
 
     Raises:

@@ -19,10 +19,10 @@ from farandole.core.dataset.schema import CLEAN
 from farandole.core.fingerprint import id_checksum
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import ConfigError, ConflictError, DataError
+from farandole.pipeline.data_stages import ensure_balanced, ensure_clean
 from farandole.spark import stages
 from farandole.spark.rebalance import keep
 from farandole.spark.rebalance.rebalance import rebalance
-from farandole.spark.stages import ensure_balanced, ensure_clean
 from faults.digits import digits_config
 
 

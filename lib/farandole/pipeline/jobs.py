@@ -1,0 +1,59 @@
+"""One function per job: what jobs/NAME.py runs, and what a notebook or a scheduler's Python calls.
+
+`spark` is a session of the caller's own, which is left running; without one a job starts Spark when it has work to do,
+as spark-submit's arguments say.
+"""
+
+from functools import cache
+
+from pyspark.sql import SparkSession
+
+from farandole.config.load import Config
+from farandole.config.shipped import shipped
+from farandole.pipeline.data_stages import Session, ensure_balanced, ensure_clean
+from farandole.pipeline.evaluate_stage import ensure_evaluated
+from farandole.pipeline.gate import check_gate
+from farandole.pipeline.train_stage import ensure_trained
+from farandole.spark.ranks.launch import check_slots_early
+from farandole.spark.session import start_session
+
+
+def preprocess(config: Config, spark: SparkSession | None = None) -> None:
+    """Raw records -> clean/. Raises as `ensure_clean`."""
+    ensure_clean(_session("preprocess", spark), config, asked=True)
+
+
+def rebalance(config: Config, spark: SparkSession | None = None) -> None:
+    """clean/ -> balanced/. Raises as `ensure_balanced`."""
+    ensure_balanced(_session("rebalance", spark), config, asked=True)
+
+
+def train(config: Config, spark: SparkSession | None = None) -> None:
+    """balanced/ -> runs/RUN/. Raises as `ensure_trained` and `check_gate`."""
+    run, _ = ensure_trained(_session_for_ranks("train", spark, config), config, asked=True)
+    check_gate(config.evaluate, run.metrics)
+
+
+def evaluate(config: Config, spark: SparkSession | None = None) -> None:
+    """A trained run -> runs/RUN/evaluation/. Raises as `ensure_trained` and `check_gate`."""
+    session = _session_for_ranks("evaluate", spark, config)
+    run, manifest = ensure_trained(session, config, asked=False)
+    check_gate(config.evaluate, ensure_evaluated(session, config, run, manifest))
+
+
+def _session(job: str, spark: SparkSession | None) -> Session:
+    if spark is not None:
+        return lambda: spark
+    return cache(lambda: start_session(f"farandole {job}", shipped("spark", "local.conf")))
+
+
+def _session_for_ranks(job: str, spark: SparkSession | None, config: Config) -> Session:
+    """One that refuses too few slots for the ranks before Spark has started, and so before the data stages."""
+    session = _session(job, spark)
+
+    def checked() -> SparkSession:
+        if spark is None:
+            check_slots_early(config.train)
+        return session()
+
+    return checked

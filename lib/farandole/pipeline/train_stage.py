@@ -1,0 +1,108 @@
+"""The training stage: ranks on Spark finish a run, restarted when one dies, and a report is drawn."""
+
+import json
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from farandole.config.load import Config
+from farandole.core.dataset.commit import exclusive, write_text
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.plan.epoch_plan import plan_epoch
+from farandole.log import say
+from farandole.pipeline.data_stages import Session, announce, ensure_balanced
+from farandole.report.from_run import draw_report, most_confident
+from farandole.report.progress_bar import follow
+from farandole.spark.ranks.launch import check_slots, launch_ranks
+from farandole.spark.ranks.restart import launch_with_restarts
+from farandole.train.run.checkpoint import newest_position
+from farandole.train.run.run_directory import RunDirectory
+
+RANK_PROGRAM = "farandole.train.rank"
+
+
+def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[RunDirectory, Manifest]:
+    """The finished run of this configuration, after running the stages that are missing or stale, and training.
+
+    Args:
+        session: called only when there is work to do.
+        config: the pipeline.
+        asked: the user asked for this very stage, so pipeline.run_missing_stages does not matter.
+
+    Raises:
+        ConfigError: the run is not finished, nobody asked for it, and pipeline.run_missing_stages is false.
+        ResourceError: there are too few slots for the ranks.
+        FarandoleError: whatever ends the data stages, or the ranks.
+    """
+
+    def checked() -> SparkSession:
+        # Fewer slots than ranks are refused before the data stages rather than after.
+        spark = session()
+        check_slots(spark, config.train)
+        return spark
+
+    manifest = ensure_balanced(checked, config)
+    run = RunDirectory(config, manifest)
+    if run.is_finished():
+        say("train: up to date")
+        if not run.report.exists():
+            draw_report(run.report, run.path, json.loads(run.metrics.read_text()), manifest, config.work / "balanced")
+    else:
+        announce("train", f"{run.path} is not finished", config, asked)
+        spark = checked()
+        with exclusive(run.path):
+            _run_training(spark, config, manifest, run)
+    _show(run)
+    return run, manifest
+
+
+def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
+    train, data = config.train, config.work / "balanced"
+    run.prepare(config)
+    say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
+    steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
+    total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
+    spec = {
+        "task": "train",
+        "config": config.model_dump(),
+        "data_directory": str(data),
+        "data_fingerprint": manifest.fingerprint(),
+    }
+
+    def launch(restart: int) -> list[dict[str, Any]]:
+        num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
+        if num_ranks < train.num_ranks:
+            say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
+        sized = train.model_copy(update={"num_ranks": num_ranks})
+        return launch_ranks(spark, module=RANK_PROGRAM, train=sized, spec=spec, log_directory=run.logs)
+
+    position = newest_position(run.checkpoints)
+    with follow(run.history, total, position.global_step if position else 0):
+        results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
+    run.check_written(num_epochs=results[0]["metrics"]["train"]["epochs"])
+    wrong = most_confident(results, config.evaluate.num_wrong_images)
+    metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"], "wrong_rows": wrong}
+    write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # it says that the run is finished
+    draw_report(run.report, run.path, metrics, manifest, data)
+
+
+def _resume_point(run: RunDirectory) -> str:
+    position = newest_position(run.checkpoints)
+    return f"from epoch {position.epoch}, step {position.step}" if position else "from the start"
+
+
+def _show(run: RunDirectory) -> None:
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    done = metrics["train"]
+    say(
+        f"train: {done['images']} images in {done['steps']} steps on {done['num_ranks']} ranks, "
+        f"{done['images_per_second']:.0f} images/s, {100 * done['data_wait_fraction']:.2f} % waiting for data"
+    )
+    for split in ("val", "test"):
+        if split in metrics:
+            figures = metrics[split]
+            say(
+                f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
+            )
+    if run.report.exists():
+        say(f"report: {run.report}")

@@ -1,0 +1,31 @@
+"""The jobs as functions of a notebook, with a session of its own; as spark-submit runs them: tests/jobs."""
+
+import json
+
+from farandole import pipeline
+from farandole.config.load import load_config
+from farandole.config.shipped import shipped
+
+SMALL = ["train.epochs=1", "train.run_name=small", "model.name=mlp", "model.arguments={hidden_units=[8]}"]
+
+
+def test_a_notebook_trains_and_evaluates_with_its_own_session(spark, tmp_path):
+    config = load_config(shipped("digits.toml"), [*SMALL, f"paths.work={tmp_path}"])
+    pipeline.train(config, spark)
+    pipeline.evaluate(config, spark)
+    run = tmp_path / "runs/small"
+    trained, evaluated = (json.loads((run / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json"))
+    assert evaluated["test"] == trained["test"]
+    assert spark.sparkContext.parallelize([1, 2]).sum() == 3  # it was not stopped
+
+
+def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch):
+    config = load_config(shipped("digits.toml"), [f"paths.work={tmp_path}"])
+    pipeline.rebalance(config, spark)
+
+    def refuse(*_):
+        raise AssertionError("Spark was started")
+
+    monkeypatch.setattr("farandole.pipeline.jobs.start_session", refuse)
+    pipeline.preprocess(config)
+    pipeline.rebalance(config)
