@@ -39,8 +39,19 @@ other_python() { # a python3 that does not fit in any case; then uv fetches one
     has python3 && python3 -c 'import sys; sys.exit((3, 11) <= sys.version_info < (3, 13))'
 }
 
+find_compiler() { # one that Horovod compiles with: its flatbuffers do not with GCC 14
+    for compiler in g++ g++-13 g++-12 g++-11; do
+        if has $compiler && [ "$($compiler -dumpversion | sed 's/\..*//')" -lt 14 ]; then echo $compiler && return; fi
+    done
+    return 1
+}
+
+known_compiler() { # the newest of those that apt knows
+    apt-cache search --names-only '^g[+][+]-1[123]$' 2>/dev/null | sort | sed -n '$s/ .*//p' | grep .
+}
+
 list_missing() { # names of Debian packages
-    has g++ || echo g++
+    [ -n "${CXX:-}" ] || find_compiler >/dev/null || known_compiler || echo g++-13
     has make || echo make
     find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -n "$(find_python)" ] || other_python || echo python3-dev
@@ -84,7 +95,11 @@ install() {
         .uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
     fi
     python=$(find_python)
-    echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
+    if [ -z "${CXX:-}" ]; then
+        CXX=$(find_compiler)
+        export CXX CC="gcc${CXX#g++}"
+    fi
+    echo "installing Python packages into .venv; Horovod is compiled with $CXX, which takes some minutes" >&2
     # The distribution may ship another Python than 3.11 or 3.12: then uv fetches one.
     "$(find_uv)" sync --quiet --python "${python:-3.12}" ||
         fail "uv could not install the packages; its message is above"

@@ -124,9 +124,49 @@ def test_without_apt_one_line_names_what_is_missing(clone: Path) -> None:
     done = do(clone, "test")
     assert done.returncode == 4
     assert done.stderr == (
-        "error[4]: missing here: g++ make python3-venv python3-dev openjdk-17-jre-headless "
+        "error[4]: missing here: g++-13 make python3-venv python3-dev openjdk-17-jre-headless "
         "(names as in Debian); install them, then run ./do again\n"
     )
+
+
+def all_but_a_compiler(clone: Path) -> None:
+    """What an installation needs, and a uv that says with which compilers it was called."""
+    for name in ("make", "java", "python3", "sudo"):
+        script(clone / "bin" / name, '[ "$1" = env ] || exit 0; exec "$@"')
+    script(clone / "bin" / "uv", '[ "$1" != --version ] || echo uv 0.13.9; echo "$CXX $CC" >compilers')
+    (clone / ".venv").mkdir()
+
+
+def test_horovod_is_compiled_by_the_first_compiler_that_can(clone: Path) -> None:
+    all_but_a_compiler(clone)
+    script(clone / "bin" / "g++", "echo 14")
+    assert "missing here: g++-13 (names as in Debian)" in do(clone, "lint").stderr
+    script(clone / "bin" / "g++-12", "echo 12.2.0")
+    script(clone / "bin" / "g++-13", "echo 13")
+    assert "Horovod is compiled with g++-13," in do(clone, "lint").stderr
+    assert (clone / "compilers").read_text() == "g++-13 gcc-13\n"
+    (clone / ".venv" / "installed").unlink()
+    script(clone / "bin" / "g++", "echo 13")
+    assert "Horovod is compiled with g++," in do(clone, "lint").stderr
+    assert (clone / "compilers").read_text() == "g++ gcc\n"
+
+
+def test_a_compiler_of_the_users_own_is_taken_as_it_is(clone: Path) -> None:
+    all_but_a_compiler(clone)
+    assert "Horovod is compiled with /opt/gcc/bin/g++," in do(clone, "lint", CXX="/opt/gcc/bin/g++", CC="cc").stderr
+    assert (clone / "compilers").read_text() == "/opt/gcc/bin/g++ cc\n"
+
+
+def test_apt_is_asked_for_the_newest_compiler_that_can(clone: Path) -> None:
+    all_but_a_compiler(clone)
+    script(clone / "bin" / "g++", "echo 14")
+    script(clone / "bin" / "apt-cache", 'echo "g++-12 - GNU C++"; echo "g++-13 - GNU C++"')
+    installs = f"printf '#!/bin/sh\\necho 13\\n' >{clone}/bin/g++-13 && chmod +x {clone}/bin/g++-13"
+    (clone / "bin" / "chmod").symlink_to(shutil.which("chmod") or "chmod")
+    script(clone / "bin" / "apt-get", f'[ "$1" != install ] || {{ echo "$@" >asked; {installs}; }}')
+    assert "installing with apt: g++-13 \n" in do(clone, "lint").stderr
+    assert (clone / "asked").read_text() == "install -y -qq --no-install-recommends g++-13\n"
+    assert (clone / "compilers").read_text() == "g++-13 gcc-13\n"
 
 
 def test_other_dependencies_than_those_installed_are_installed_first(clone: Path) -> None:
@@ -135,7 +175,7 @@ def test_other_dependencies_than_those_installed_are_installed_first(clone: Path
         file.write("# another\n")
     done = do(clone, "test")
     assert done.returncode == 4  # it set out to install, which cannot be done here
-    assert "missing here: g++ make" in done.stderr
+    assert "missing here: g++-13 make" in done.stderr
 
 
 @pytest.mark.parametrize(("version", "found"), [("11.0.2", "11"), ("1.8.0_402", "1"), ("25", "25")])
