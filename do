@@ -99,10 +99,13 @@ install() {
         CXX=$(find_compiler)
         export CXX CC="gcc${CXX#g++}"
     fi
+    if [ -z "$python" ]; then # the distribution ships another
+        python=3.12
+        "$(find_uv)" python install --quiet --no-bin $python ||
+            fail "TensorFlow needs Python 3.11 or 3.12, which uv cannot fetch, see above; put one with headers on PATH"
+    fi
     echo "installing Python packages into .venv; Horovod is compiled with $CXX, which takes some minutes" >&2
-    # The distribution may ship another Python than 3.11 or 3.12: then uv fetches one.
-    "$(find_uv)" sync --quiet --python "${python:-3.12}" ||
-        fail "uv could not install the packages; its message is above"
+    "$(find_uv)" sync --quiet --python "$python" || fail "uv could not install the packages; its message is above"
     echo "$wanted" >.venv/installed
 }
 

@@ -169,6 +169,24 @@ def test_apt_is_asked_for_the_newest_compiler_that_can(clone: Path) -> None:
     assert (clone / "compilers").read_text() == "g++-13 gcc-13\n"
 
 
+def test_where_python_does_not_fit_uv_fetches_one(clone: Path) -> None:
+    all_but_a_compiler(clone)
+    script(clone / "bin" / "g++", "echo 12")
+    script(clone / "bin" / "python3", 'case "$2" in *sysconfig*) exit 1 ;; esac')  # fits: no; other_python: yes
+    script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
+    assert do(clone, "lint").stdout.splitlines()[:2] == [
+        "uv python install --quiet --no-bin 3.12",
+        "uv sync --quiet --python 3.12",
+    ]
+    (clone / ".venv" / "installed").unlink()
+    script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else exit 1; fi')
+    done = do(clone, "lint")
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == (
+        "error[4]: TensorFlow needs Python 3.11 or 3.12, which uv cannot fetch, see above; put one with headers on PATH"
+    )
+
+
 def test_other_dependencies_than_those_installed_are_installed_first(clone: Path) -> None:
     install(clone)
     with (clone / "pyproject.toml").open("a") as file:
