@@ -69,9 +69,9 @@ install_packages() {
     [ "$(id -u)" = 0 ] || sudo=sudo
     has apt-get && has "${sudo:-env}" ||
         fail "missing here: $missing(names as in Debian); install them, then run ./do again"
-    echo "installing with apt: $missing" >&2
     $sudo apt-get update -qq || fail "apt cannot update its lists; see above, then run ./do again"
-    missing=$(list_missing | tr '\n' ' ') # only now does apt know which Java there is
+    missing=$(list_missing | tr '\n' ' ') # only now does apt know which compiler and which Java there is
+    echo "installing with apt: $missing" >&2
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
         fail "apt cannot install: $missing; install them, then run ./do again"

@@ -160,13 +160,15 @@ def test_a_compiler_of_the_users_own_is_taken_as_it_is(clone: Path) -> None:
 def test_apt_is_asked_for_the_newest_compiler_that_can(clone: Path) -> None:
     all_but_a_compiler(clone)
     script(clone / "bin" / "g++", "echo 14")
-    script(clone / "bin" / "apt-cache", 'echo "g++-12 - GNU C++"; echo "g++-13 - GNU C++"')
-    installs = f"printf '#!/bin/sh\\necho 13\\n' >{clone}/bin/g++-13 && chmod +x {clone}/bin/g++-13"
+    script(clone / "bin" / "apt-cache", '[ ! -e updated ] || { echo "g++-11 - GNU C++"; echo "g++-12 - GNU C++"; }')
+    installs = f"printf '#!/bin/sh\\necho 12\\n' >{clone}/bin/g++-12 && chmod +x {clone}/bin/g++-12"
     (clone / "bin" / "chmod").symlink_to(shutil.which("chmod") or "chmod")
-    script(clone / "bin" / "apt-get", f'[ "$1" != install ] || {{ echo "$@" >asked; {installs}; }}')
-    assert "installing with apt: g++-13 \n" in do(clone, "lint").stderr
-    assert (clone / "asked").read_text() == "install -y -qq --no-install-recommends g++-13\n"
-    assert (clone / "compilers").read_text() == "g++-13 gcc-13\n"
+    (clone / "bin" / "touch").symlink_to(shutil.which("touch") or "touch")
+    update = '[ "$1" != update ] || touch updated'
+    script(clone / "bin" / "apt-get", f'{update}; [ "$1" != install ] || {{ echo "$@" >asked; {installs}; }}')
+    assert "installing with apt: g++-12 \n" in do(clone, "lint").stderr
+    assert (clone / "asked").read_text() == "install -y -qq --no-install-recommends g++-12\n"
+    assert (clone / "compilers").read_text() == "g++-12 gcc-12\n"
 
 
 def test_where_python_does_not_fit_uv_fetches_one(clone: Path) -> None:
