@@ -1,8 +1,12 @@
 """The rules of the house, checked on the syntax tree: who imports whom (lazily too), what is never called, sizes."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -260,3 +264,20 @@ def test_what_others_call_is_there() -> None:
         if isinstance(node, ast.FunctionDef)
     }
     assert set(CALLED_BY_OTHERS) <= defined
+
+
+def test_every_package_that_is_imported_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[^\w-]", dependency)[0] for dependency in project["dependencies"]}
+    distributions = {
+        module: {name.lower().replace("_", "-") for name in names} for module, names in packages_distributions().items()
+    }
+    imported = {
+        name.partition(".")[0]
+        for path in [*ROOT.glob("lib/**/*.py"), *ROOT.glob("jobs/**/*.py")]
+        for _, name in imported_modules(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(ROOT))
+    }
+    ours = {"farandole", *(path.stem for path in ROOT.glob("jobs/*.py"))}
+    others = imported - sys.stdlib_module_names - ours - {"py4j", "pydantic_core"}  # parts of pyspark and pydantic
+    assert {name for name in others if not declared & distributions.get(name, set())} == set()
+    assert "numpy" in others  # it did look at something
