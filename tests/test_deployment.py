@@ -1,0 +1,77 @@
+"""The files for clusters and containers, held against each other and against pyproject.toml: what must be the same."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from farandole.spark.session import read_properties
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CLUSTER_FILES = ["secure.conf", "gpu-cluster.conf"]
+DOCKERFILES = ["Dockerfile", "Dockerfile.gpu"]
+UV_USERS = ["do", "docker/Dockerfile", "docker/Dockerfile.gpu"]
+
+
+def properties(name: str) -> dict[str, str]:
+    return read_properties(ROOT / "conf" / "spark" / name)
+
+
+def stages(name: str) -> list[list[str]]:
+    """The instructions of each stage, on one line each, without comments."""
+    lines = [line for line in (ROOT / "docker" / name).read_text().splitlines() if not line.startswith("#")]
+    instructions = "\n".join(lines).replace("\\\n", " ").splitlines()
+    starts = [number for number, instruction in enumerate(instructions) if instruction.startswith("FROM")]
+    return [instructions[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+
+
+def variables(stage: list[str]) -> dict[str, str]:
+    settings = [word for line in stage if line.startswith("ENV ") for word in shlex.split(line)[1:]]
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+@pytest.mark.parametrize("name", CLUSTER_FILES)
+def test_a_file_given_in_place_of_cluster_conf_has_all_of_it(name: str) -> None:
+    cluster, found = properties("cluster.conf"), properties(name)
+    assert {key: found.get(key) for key in cluster} == cluster
+
+
+def test_encrypted_connections_notice_changed_bytes() -> None:
+    secure = properties("secure.conf")
+    assert secure["spark.network.crypto.enabled"] == "true"
+    assert secure["spark.network.crypto.cipher"] == "AES/GCM/NoPadding"  # Spark's own choice is AES/CTR
+
+
+def test_images_that_share_a_volume_have_one_user() -> None:
+    users = {name: re.findall(r"useradd --uid (\d+)", "\n".join(stages(name)[-1])) for name in DOCKERFILES}
+    assert users["Dockerfile"] == users["Dockerfile.gpu"]
+    assert len(users["Dockerfile"]) == 1
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_an_image_can_install_its_java_and_has_bytecode(name: str) -> None:
+    built, final = stages(name)
+    (install,) = [line for line in final if "jre-headless" in line]
+    assert install.startswith("RUN mkdir -p /usr/share/man/man1 ")  # without it dpkg fails on slim images
+    settings, uses = (next(i for i, line in enumerate(built) if word in line) for word in ("ENV UV_COMP", "uv sync"))
+    assert settings < uses
+    assert variables(built)["UV_COMPILE_BYTECODE"] == "1"
+
+
+def test_the_gpu_image_builds_the_same_horovod_in_the_same_way() -> None:
+    built = stages("Dockerfile.gpu")[0]
+    assert variables(built).items() >= PROJECT["tool"]["uv"]["extra-build-variables"]["horovod"].items()
+    (command,) = [line for line in built if "horovod==" in line]
+    assert "--no-config" in command  # pyproject.toml would have it built against tensorflow-cpu
+    pins = dict(pin.split("==") for pin in PROJECT["project"]["dependencies"] if "==" in pin)
+    words = [word for line in built for word in shlex.split(line)]
+    assert {f"horovod=={pins['horovod']}", f"tensorflow[and-cuda]=={pins['tensorflow-cpu']}"} <= {*words}
+
+
+def test_one_uv_installs_everywhere() -> None:
+    found = {name: re.findall(r"uv==([\d.]+)", (ROOT / name).read_text()) for name in UV_USERS}
+    assert len({*map(tuple, found.values())}) == 1, found
+    assert len(found["do"]) == 1
