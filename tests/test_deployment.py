@@ -39,6 +39,12 @@ def test_a_file_given_in_place_of_cluster_conf_has_all_of_it(name: str) -> None:
     assert {key: found.get(key) for key in cluster} == cluster
 
 
+def test_no_command_leaves_out_the_clusters_own_properties() -> None:
+    files = [*ROOT.glob("conf/spark/*.conf"), *ROOT.glob("docker/*")]
+    given = [re.findall(r"--properties-file conf\S+(.*)", file.read_text()) for file in files]
+    assert {after.split("jobs/")[0].strip(" \\") for found in given for after in found} == {"--load-spark-defaults"}
+
+
 def test_encrypted_connections_notice_changed_bytes() -> None:
     secure = properties("secure.conf")
     assert secure["spark.network.crypto.enabled"] == "true"
