@@ -68,7 +68,7 @@ class Train(Section):
     """bfloat16: Keras' mixed_bfloat16 policy."""
     seed: int = Field(default=0, ge=0)
     reader: Literal["arrow", "petastorm"] = "arrow"
-    """petastorm reads the same rows in its own order; see README for what that costs."""
+    """petastorm reads the same rows in its own order; docs/training.md says what that costs."""
     reader_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
     """How much input one rank keeps in memory."""
     run_name: str = Field(default="", pattern=rf"^({RUN_NAME})?$")
