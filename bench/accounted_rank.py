@@ -45,23 +45,24 @@ def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) 
     from farandole.train.accounting import Accounting
     from farandole.train.run import checkpoint_writer
     from farandole.train.run.history import History
+    from farandole.train.run.state import State
 
     for name in ("enter", "finish_step", "read"):
         counted("heartbeats", Progress, name)
     counted("receipts", Accounting, "add")
-    counted("receipts", loop.Trainer, "_sum_accounting")
+    counted("receipts", State, "sum_accounting")
     counted("receipts", loop, "check_receipt")
     counted("receipts", History, "log_receipt")
-    counted("checkpoints", loop.Trainer, "_save")
+    counted("checkpoints", State, "save")
     counted("checkpoints", checkpoint_writer.CheckpointWriter, "_write")
-    fit = loop.Trainer.fit
+    fit = loop.fit
 
-    def timed_fit(self: Any) -> None:
+    def timed_fit(*arguments: Any) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
-        fit(self)
+        fit(*arguments)
         _wall["training"], _cpu["training"] = time.perf_counter() - wall, time.process_time() - cpu
 
-    loop.Trainer.fit = timed_fit  # type: ignore[method-assign]
+    loop.fit = timed_fit
     return {**rank.train(spec, config, world, progress), "wall": _wall, "cpu": _cpu}
 
 

@@ -2,7 +2,7 @@
 
     ./do bench memory [--repetitions 3] [--plot FILE]
 
-Two ranks train simple_cnn with the real Trainer; memory is what the larger of the two processes had resident at most.
+Two ranks train simple_cnn with the real loop; memory is what the larger of the two processes had resident at most.
 The growth is the slope of a line through what both had resident at the end of each of the last 15 of 20 epochs.
 """
 

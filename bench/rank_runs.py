@@ -1,6 +1,6 @@
 """Real ranks of farandole.train.rank, started as a barrier stage would, without Spark; and how fast they were.
 
-A run trains simple_cnn with the real Trainer on raw noise of 32x32x3. Rates are medians over windows of some steps,
+A run trains simple_cnn with the real loop on raw noise of 32x32x3. Rates are medians over windows of some steps,
 without the first windows, in which graphs are traced and the other processes may still be starting.
 """
 

@@ -2,7 +2,7 @@
 
     ./do bench ranks [--repetitions 3] [--plot FILE]
 
-All train simple_cnn with Adam on the same 32x32x3 noise: ranks through the real Trainer, each on one thread;
+All train simple_cnn with Adam on the same 32x32x3 noise: ranks through the real loop, each on one thread;
 model.fit from NumPy arrays in RAM with two threads, without op determinism, not jit-compiled, and at the global batch
 size of the two ranks. Images per second are medians over windows, without the first ones.
 """

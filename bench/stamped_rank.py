@@ -29,11 +29,12 @@ def stamp_after(owner: Any, name: str, title: str) -> None:
 
 def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
     from farandole.core.batches.reader import SplitFiles
-    from farandole.train.loop import Trainer
+    from farandole.train import loop
+    from farandole.train.run.state import State
 
     STAMPS["training code imported"] = time.time()
-    stamp_after(Trainer, "__init__", "model and graphs built")
-    stamp_after(Trainer, "_restore", "checkpoints looked for")
+    stamp_after(loop, "set_up", "model and graphs built")
+    stamp_after(State, "restore", "checkpoints looked for")
     stamp_after(SplitFiles, "copy", "first row group read, its file verified")
     finish: Callable[[int, int], None] = progress.finish_step
 

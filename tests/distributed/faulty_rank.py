@@ -21,7 +21,7 @@ from farandole.train.progress import Progress
 
 
 def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
-    from farandole.train.loop import Trainer
+    from farandole.train.run.state import State
 
     fault = spec.get("fault", {"kind": "none", "step": -1, "ranks": []})
     once = fault.get("once", "/dev/null/none")
@@ -40,14 +40,14 @@ def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) 
     if fault["kind"] == "lose" and world.rank in fault["ranks"]:
         _lose_rows()
     if fault["kind"] == "nan" and world.rank in fault["ranks"]:
-        restore = Trainer._restore
+        restore = State.restore
 
-        def poisoned(self: Trainer) -> None:
+        def poisoned(self: State) -> None:
             restore(self)
             bias = self.model.trainable_variables[-1]  # of the last layer: a relu after it would turn NaN into 0
             bias.assign(np.full(bias.shape, np.nan))
 
-        Trainer._restore = poisoned  # type: ignore[method-assign]
+        State.restore = poisoned  # type: ignore[method-assign]
     return rank.train(spec, config, world, progress)
 
 

@@ -60,12 +60,10 @@ def main() -> NoReturn:
 
 def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
     """Trains one run to its end and evaluates it."""
-    from farandole.train.loop import Trainer
+    from farandole.train.loop import train_run
 
     data, manifest = _open_data(spec)
-    trainer = Trainer(config, manifest, data, world, progress)
-    trainer.fit()
-    return trainer.finish()
+    return train_run(config, manifest, data, world, progress)
 
 
 def evaluate(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
