@@ -100,7 +100,7 @@ def test_a_killed_python_worker_is_a_restart_and_changes_no_bit(spark, tmp_path,
         (
             "stop",
             RankError,
-            r"rank 1 on .*: nothing was heard for 3 s, while .*; it hangs or was stopped",
+            r"rank 1 on .*: nothing was heard for \d+ s, while .*; it hangs or was stopped",
             "",
         ),
         (
@@ -112,13 +112,14 @@ def test_a_killed_python_worker_is_a_restart_and_changes_no_bit(spark, tmp_path,
         (
             "stop parent",  # its rank waits as well, so that no run can end before the frozen worker is noticed
             RankError,
-            r"rank 1 on .*: nothing was heard of its task for [3-9] s; its Python worker or its host is frozen or cut",
+            r"rank 1 on .*: nothing was heard of its task for \d+ s; its Python worker or its host is frozen or cut",
             "Job .* cancelled",
         ),
     ],
 )
 def test_the_rank_at_fault_is_named_and_the_others_end(spark, tmp_path, data, fault, error, message, cause):
-    config = config_for(tmp_path, hang_seconds=3.0)
+    # Less would take healthy ranks for hung ones while other tests hold both cores.
+    config = config_for(tmp_path, hang_seconds=6.0)
     with pytest.raises(error, match=message) as caught:
         launch(spark, config, data, {"kind": fault, "step": 5, "ranks": [1]})
     assert re.search(cause, str(caught.value.__cause__))
