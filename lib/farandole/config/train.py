@@ -24,7 +24,7 @@ class Augment(Section):
 class Model(Section):
     name: Literal["simple_cnn", "mlp", "resnet9", "whitened_cnn"] = "simple_cnn"
     arguments: dict[str, Any] = Field(default={})
-    """Keyword arguments of the model's function in train/models/build.py."""
+    """Keyword arguments of the model's function in train/models/images.py."""
 
 
 class Train(Section):

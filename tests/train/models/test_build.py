@@ -9,7 +9,8 @@ import tensorflow as tf
 from balanced_data import write_balanced
 from farandole.config.load import parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.train.models.build import build_model, passing_on
+from farandole.train.models.build import build_model
+from farandole.train.models.images import passing_on
 from farandole.train.run.saved_model import load_model, load_weights_into, save_model
 
 SHAPE = {"image_shape": (32, 32, 3), "num_classes": 10, "seed": 0, "precision": "float32"}

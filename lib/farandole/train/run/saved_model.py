@@ -25,7 +25,7 @@ class SavedModel(BaseModel):
 
     schema_version: Literal[1] = 1
     name: str
-    """A function of train/models/build.py."""
+    """A key of MODELS in train/models/build.py."""
     arguments: dict[str, Any]
     precision: str
     image: ImageEntry
