@@ -7,8 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from farandole.core.batches.reader import SplitFiles
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.json_lines import read_lines
@@ -68,13 +66,11 @@ def _load_images(chosen: list[dict[str, Any]], manifest: Manifest, data: Path) -
     files = SplitFiles(data, manifest, "test")
     images = []
     for row in chosen:
-        group = int(np.searchsorted(files.starts, row["row"], side="right")) - 1
-        index = row["row"] - int(files.starts[group])
-        table = files.read_table(group)
+        image_id, image = files.row(row["row"])
         images.append(
             WrongImage(
-                image=files.decode(table, group, np.array([index])).images[0],
-                image_id=table.column("image_id")[index].as_py(),
+                image=image,
+                image_id=image_id,
                 label=manifest.class_names[row["label"]],
                 predicted=manifest.class_names[row["predicted"]],
                 confidence=row["confidence"],

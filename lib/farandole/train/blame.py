@@ -81,4 +81,4 @@ def _ranks(ranks: list[int], world: World) -> str:
 
 def _name(files: SplitFiles, row: int) -> str:
     """File and row group of a row of the split."""
-    return Path(files.name(int(np.searchsorted(files.starts, row, side="right")) - 1)).name
+    return Path(files.name(files.group_of(row))).name

@@ -14,7 +14,9 @@ import pytest
 
 from farandole.core.batches import raw_pages
 from farandole.core.batches.raw_pages import Pages, RawPages, find_images
+from farandole.core.dataset import parquet
 from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.parquet import OpenFiles
 from farandole.core.fingerprint import file_sha256
 from farandole.errors import DataError
 
@@ -40,16 +42,16 @@ def entry_of(path: Path) -> FileEntry:
 
 
 def find(path: Path, row_group: int, row_bytes: int = ROW_BYTES) -> Pages | None:
-    return RawPages(row_bytes).find(path.parent, entry_of(path), pq.read_metadata(path), row_group)
+    return RawPages(OpenFiles(path.parent), row_bytes).find(entry_of(path), row_group)
 
 
 @pytest.mark.parametrize("buffer_bytes", [1, 5 * 52, 10**6])
 def test_any_rows_are_those_that_were_written(tmp_path, monkeypatch, buffer_bytes):
     monkeypatch.setattr(raw_pages, "_BUFFER_BYTES", buffer_bytes)
     path, before = tmp_path / "x.parquet", 0
-    images, pages = write(path), RawPages(ROW_BYTES)
+    images, pages = write(path), RawPages(OpenFiles(tmp_path), ROW_BYTES)
     for row_group, size in enumerate(ROW_GROUPS):
-        found = pages.find(tmp_path, entry_of(path), pq.read_metadata(path), row_group)
+        found = pages.find(entry_of(path), row_group)
         assert found is not None
         assert (len(found.places) > 2) == (size > 1)  # several pages, so that their borders are crossed
         for first, stop in ((0, size), (0, 1), (size - 1, size), (size // 3, size // 2), (size, size)):
@@ -100,14 +102,14 @@ def test_a_file_that_changes_afterwards_is_named(tmp_path, damage):
     data[start + 52] ^= 1  # the length of the second image
     path.write_bytes(data if damage == "length" else data[: start + 60])
     with pytest.raises(DataError, match=r"x\.parquet, row group 0 has changed since it was opened"):
-        RawPages(ROW_BYTES).copy(pages, 0, np.empty((2, ROW_BYTES), np.uint8))
+        RawPages(OpenFiles(tmp_path), ROW_BYTES).copy(pages, 0, np.empty((2, ROW_BYTES), np.uint8))
 
 
 def test_a_file_that_was_cut_is_named_where_the_buffer_still_holds_its_rows(tmp_path):
     write(tmp_path / "x.parquet")
     pages, out = find(tmp_path / "x.parquet", 0), np.empty((64, ROW_BYTES), np.uint8)
     assert pages is not None
-    reader = RawPages(ROW_BYTES)
+    reader = RawPages(OpenFiles(tmp_path), ROW_BYTES)
     reader.copy(pages, 0, out)
     os.truncate(tmp_path / "x.parquet", int(pages.places[0, 1]) + 60)
     with pytest.raises(DataError, match=r"x\.parquet, row group 0 has changed since it was opened"):
@@ -131,24 +133,26 @@ def test_reads_that_give_less_are_continued_and_failing_ones_named(tmp_path):
     images, pages = write(path), find(path, 0)
     assert pages is not None
     out = np.empty((1000, ROW_BYTES), np.uint8)
-    RawPages(ROW_BYTES).copy(replace(pages, source=FewBytes(path)), 0, out)
+    RawPages(OpenFiles(tmp_path), ROW_BYTES).copy(replace(pages, source=FewBytes(path)), 0, out)
     assert np.array_equal(out, images[:1000])
     with pytest.raises(DataError, match=r"x\.parquet, row group 0 cannot be read: .*Input/output error"):
-        RawPages(ROW_BYTES).copy(replace(pages, source=BadDisk(path)), 0, out)
+        RawPages(OpenFiles(tmp_path), ROW_BYTES).copy(replace(pages, source=BadDisk(path)), 0, out)
 
 
 def test_a_file_that_is_not_the_manifests_is_named_and_few_are_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(raw_pages, "MAX_OPEN_FILES", 2)
-    reader, found = RawPages(ROW_BYTES), []
+    monkeypatch.setattr(parquet, "MAX_OPEN_FILES", 2)
+    reader, found = RawPages(OpenFiles(tmp_path), ROW_BYTES), []
     for number in range(4):
         path = tmp_path / f"{number}.parquet"
         write(path)
-        found.append(reader.find(tmp_path, entry_of(path), pq.read_metadata(path), 1))
+        found.append(reader.find(entry_of(path), 1))
     assert [pages.source.closed for pages in found] == [True, True, False, False]
     entry = entry_of(path)
     path.write_bytes(path.read_bytes()[:-1] + b"X")
-    with pytest.raises(DataError, match=r"3\.parquet has SHA-256 .*, the manifest says .*; the file is damaged"):
-        RawPages(ROW_BYTES).find(tmp_path, entry, pq.read_metadata(tmp_path / "0.parquet"), 1)
+    for open_it in (OpenFiles(tmp_path).file, OpenFiles(tmp_path).source):
+        with pytest.raises(DataError, match=r"3\.parquet has SHA-256 .*, the manifest says .*; the file is damaged"):
+            open_it(entry)
     path.unlink()
-    with pytest.raises(DataError, match=r"3\.parquet is listed in the manifest but does not exist"):
-        RawPages(ROW_BYTES).find(tmp_path, entry, pq.read_metadata(tmp_path / "0.parquet"), 1)
+    for open_it in (OpenFiles(tmp_path).file, OpenFiles(tmp_path).source):
+        with pytest.raises(DataError, match=r"3\.parquet is listed in the manifest but does not exist"):
+            open_it(entry)

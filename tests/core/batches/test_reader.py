@@ -57,9 +57,9 @@ def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size
     rows = []
     for rank in range(world_size):  # there is one stream, which both must read
         files = SplitFiles(tmp_path, manifest, "train")
-        table, pages, tables, images = files.read_table, files._raw, [], []
+        table, pages, tables, images = files._table, files._raw, [], []
 
-        def read_table(group, columns=COLUMNS, table=table, tables=tables):
+        def read_table(group, columns, table=table, tables=tables):
             tables.append((group, columns))
             return table(group, columns)
 
@@ -67,7 +67,7 @@ def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size
             images.append(len(out))
             copy(found, first, out)
 
-        monkeypatch.setattr(files, "read_table", read_table)
+        monkeypatch.setattr(files, "_table", read_table)
         monkeypatch.setattr(pages, "copy", copy)
         if through == "arrow":
             monkeypatch.setattr(pages, "find", lambda *_: None)
@@ -99,6 +99,17 @@ def test_read_rows_is_the_split_in_order(data):
     assert list(read_rows(files, 5, 5, 16)) == []
 
 
+def test_one_row_is_given_with_its_id(data):
+    root, manifest = data
+    files = SplitFiles(root, manifest, "train")
+    table = pa.concat_tables([pq.read_table(path) for path in files.paths])
+    for number in (0, 6, 7, 36, 45):  # the first and the last of row groups and files among them
+        image_id, image = files.row(number)
+        assert image_id == table["image_id"][number].as_py()
+        assert image.tobytes() == table["image"][number].as_py()
+        assert image.shape == (8, 8, 1)
+
+
 def test_flipped_bit_is_found_and_named(tmp_path):
     manifest = write_balanced(tmp_path, train=[[40]])
     path = tmp_path / manifest.splits["train"].files[0].path
@@ -108,7 +119,7 @@ def test_flipped_bit_is_found_and_named(tmp_path):
     with pytest.raises(
         DataError, match=r"part-00000.parquet has SHA-256 \w+, the manifest says \w+; the file is damaged"
     ):
-        SplitFiles(tmp_path, manifest, "train").read_table(0)
+        SplitFiles(tmp_path, manifest, "train").read(0)
 
 
 def test_missing_and_truncated_files_are_named(tmp_path):
@@ -118,9 +129,9 @@ def test_missing_and_truncated_files_are_named(tmp_path):
     second.write_bytes(second.read_bytes()[:50])
     files = SplitFiles(tmp_path, manifest, "train")
     with pytest.raises(DataError, match=r"part-00000.parquet is listed in the manifest but does not exist"):
-        files.read_table(0)
+        files.read(0)
     with pytest.raises(DataError, match=r"part-00001.parquet has SHA-256"):
-        files.read_table(1)
+        files.read(1)
 
 
 def test_another_file_in_its_place_is_found(tmp_path):
@@ -130,11 +141,11 @@ def test_another_file_in_its_place_is_found(tmp_path):
     other = manifest.model_copy(update={"splits": {**manifest.splits, "train": swapped}})
     files = SplitFiles(tmp_path, other, "train")
     with pytest.raises(DataError, match=r"part-00001.parquet, row group 0 does not hold rows 0 to 4 of its split"):
-        files.decode(files.read_table(0), 0)
+        files.read(0)
     regrouped = split.model_copy(update={"files": [split.files[0].model_copy(update={"row_groups": [2, 3]})]})
     other = manifest.model_copy(update={"splits": {**manifest.splits, "train": regrouped}})
     with pytest.raises(DataError, match=r"has row groups of \[5\] rows, the manifest says \[2, 3\]"):
-        SplitFiles(tmp_path, other, "train").read_table(0)
+        SplitFiles(tmp_path, other, "train").read(0)
 
 
 def test_a_footer_is_parsed_once_unless_the_file_changes(tmp_path, monkeypatch):
@@ -167,11 +178,11 @@ def test_wrong_image_size_and_label_are_refused(data):
     larger = manifest.model_copy(update={"image": ImageEntry(height=9, width=8, channels=1, encoding="raw")})
     files = SplitFiles(root, larger, "train")
     with pytest.raises(DataError, match=r"images of \[64\] bytes; expected 72"):
-        files.decode(files.read_table(0), 0)
+        files.read(0)
     fewer = manifest.model_copy(update={"class_names": ["ant"]})
     files = SplitFiles(root, fewer, "train")
     with pytest.raises(DataError, match=r"labels from 0 to 2; expected 0 to 0"):
-        files.decode(files.read_table(0), 0)
+        files.read(0)
 
 
 def encoded(pixels: np.ndarray, **options) -> bytes:
@@ -215,6 +226,8 @@ def test_a_jpeg_that_cannot_be_decoded_is_named(tmp_path):
         next(read_slice(files, own))
     with pytest.raises(DataError, match=r"part-00001.parquet, row group 1: a stored image is no readable JPEG"):
         next(read_rows(files, 9, 13, 4))
+    with pytest.raises(DataError, match=r"part-00001.parquet, row group 0: a stored image is no readable JPEG"):
+        files.row(8)
 
 
 @pytest.mark.parametrize("through", ["pages", "arrow"])
@@ -225,10 +238,10 @@ def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch, thr
         monkeypatch.setattr(files._raw, "find", lambda *_: None)
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
     first = concatenate(list(read_slice(files, own)))
-    read, columns = files.read_table, []
-    monkeypatch.setattr(files, "read_table", lambda group, *names: columns.append(names) or read(group, *names))
+    read, columns = files._table, []
+    monkeypatch.setattr(files, "_table", lambda group, names: columns.append(names) or read(group, names))
     again = concatenate(list(read_slice(files, own)))
-    assert columns == ([] if through == "pages" else [(["image"],)] * 6)
+    assert columns == ([] if through == "pages" else [["image"]] * 6)
     assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in Batch.__dataclass_fields__)
     monkeypatch.setattr("farandole.core.batches.reader.MAX_REMEMBERED_ROWS", 20)  # two row groups of 7 and 8 rows
     files = SplitFiles(root, manifest, "train")
@@ -268,18 +281,18 @@ def test_the_pool_is_no_longer_than_the_rows_that_there_are(data, monkeypatch):
     """A plan of few row groups has one window of 16,384 rows, whatever the size of the data set."""
     root, manifest = data
     files, asked = SplitFiles(root, manifest, "train"), []
-    room = files.room
-    monkeypatch.setattr(files, "room", lambda rows: asked.append(rows) or room(rows))
+    room = files.images.room
+    monkeypatch.setattr(files.images, "room", lambda rows: asked.append(rows) or room(rows))
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
     assert sum(len(batch) for batch in read_slice(files, own)) == own.plan.num_rows
     assert asked == [own.plan.num_rows]
 
 
 def test_few_files_are_open_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("farandole.core.batches.reader.MAX_OPEN_FILES", 2)
+    monkeypatch.setattr("farandole.core.dataset.parquet.MAX_OPEN_FILES", 2)
     manifest = write_balanced(tmp_path, train=[[3], [4], [5], [6]])
     files = SplitFiles(tmp_path, manifest, "train")
     for _ in range(2):
         batches = list(read_rows(files, 0, 18, 18))
         assert batches[0].rows.tolist() == list(range(18))
-    assert len(files._open) == 2
+    assert len(files._open._files) == 2

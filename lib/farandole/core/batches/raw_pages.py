@@ -8,15 +8,15 @@ the rows that are wanted can be found by arithmetic and copied once, through a b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from farandole.core.dataset.manifest import FileEntry
 from farandole.core.dataset.page_header import read_header
-from farandole.core.dataset.parquet import open_source
+from farandole.core.dataset.parquet import OpenFiles
 from farandole.errors import DataError
 
 _DATA_PAGE, _PLAIN = 0, 0
@@ -28,7 +28,6 @@ _NUM_VALUES, _ENCODING = 1, 2
 _LENGTH_BYTES = 4
 """Before every value, little endian."""
 _BUFFER_BYTES = 512 * 1024
-MAX_OPEN_FILES = 128
 
 
 @dataclass(frozen=True)
@@ -46,26 +45,24 @@ class Pages:
 class RawPages:
     """Reads images of one size, in one thread at a time."""
 
-    def __init__(self, row_bytes: int) -> None:
+    def __init__(self, files: OpenFiles, row_bytes: int) -> None:
+        self._files = files
         stride = _LENGTH_BYTES + row_bytes
         self._buffer = np.empty((max(1, _BUFFER_BYTES // stride), stride), np.uint8)
         self._length = np.frombuffer(row_bytes.to_bytes(_LENGTH_BYTES, "little"), np.uint8)
-        self._open: dict[str, tuple[BinaryIO, dict[int, np.ndarray | None]]] = {}
+        self._known: WeakKeyDictionary[BinaryIO, dict[int, np.ndarray | None]] = WeakKeyDictionary()
 
-    def find(self, root: Path, entry: FileEntry, footer: pq.FileMetaData, row_group: int) -> Pages | None:
-        """The pages of a row group of root/entry.path; None if images are stored in another way than in plain pages.
+    def find(self, entry: FileEntry, row_group: int) -> Pages | None:
+        """The pages of a row group of a file; None if images are stored in another way than in plain pages.
 
         Raises:
             DataError: the file is not what the manifest says, or a page's header cannot be read; names the file.
         """
-        known: dict[int, np.ndarray | None] = {}
-        source, known = self._open.pop(entry.path) if entry.path in self._open else (open_source(root, entry), known)
-        self._open[entry.path] = source, known  # the newest last
-        if len(self._open) > MAX_OPEN_FILES:
-            self._open.pop(next(iter(self._open)))[0].close()
-        name = f"{root / entry.path}, row group {row_group}"
+        footer, source = self._files.file(entry).metadata, self._files.source(entry)
+        known = self._known.setdefault(source, {})  # while the file is open
+        name = f"{self._files.root / entry.path}, row group {row_group}"
         if row_group not in known:
-            with _said_of(name):
+            with _reading(name):
                 known[row_group] = find_places(name, source, footer, row_group, self._buffer.shape[1] - _LENGTH_BYTES)
         places = known[row_group]
         return None if places is None else Pages(name, source, places)
@@ -87,7 +84,7 @@ class RawPages:
             page = int(np.searchsorted(pages.places[:, 0], first + at, side="right")) - 1
             start, values_at = pages.places[page].tolist()
             taken = self._buffer[: min(most, len(rows) - at, int(pages.places[page + 1, 0]) - first - at)]
-            with _said_of(pages.name):
+            with _reading(pages.name):
                 pages.source.seek(values_at + (first + at - start) * stride)
                 is_full = _fill(taken, pages.source)
             if not is_full or (taken[:, :_LENGTH_BYTES] != self._length).any():
@@ -144,7 +141,7 @@ def find_images(name: str, source: BinaryIO, footer: pq.FileMetaData, row_bytes:
 
 
 @contextmanager
-def _said_of(name: str) -> Iterator[None]:
+def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

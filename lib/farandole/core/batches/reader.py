@@ -10,22 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from farandole.core.batches.raw_pages import RawPages
 from farandole.core.batches.stored_images import StoredImages
-from farandole.core.dataset.manifest import FileEntry, Manifest
-from farandole.core.dataset.parquet import open_file, read_row_group
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.dataset.parquet import OpenFiles, read_row_group
 from farandole.core.fingerprint import hash_ids
 from farandole.core.plan.epoch_plan import row_group_sizes
 from farandole.errors import DataError
 
-MAX_OPEN_FILES = 128
-"""Of a split at once, as is that of raw_pages.py; the usual limit of a process is 1,024 in all."""
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
+"""The columns of a file that batches are made of; it may have others."""
 SMALL_COLUMNS = [name for name in COLUMNS if name != "image"]
+"""The columns that take a few bytes a row, and that are read once where their rows are remembered."""
 MAX_REMEMBERED_ROWS = 2**22
-"""Of a split, whose labels, hashes and copy numbers take 16 bytes each."""
+"""How many rows of a split have their label, id hash and copy number kept in memory, in 16 bytes a row."""
 
 
 @dataclass(frozen=True)
@@ -57,58 +56,61 @@ def concatenate(batches: list[Batch]) -> Batch:
     return Batch(*(np.concatenate([getattr(batch, name) for batch in batches]) for name in Batch.__dataclass_fields__))
 
 
+def room_for(images: np.ndarray) -> Batch:
+    """A batch around these images, uint8 [n, ...] or object [n], whose other fields are of any contents."""
+    kinds = (np.int32, np.uint64, np.int32, np.int64)
+    return Batch(images, *(np.empty(len(images), kind) for kind in kinds))
+
+
+def no_rows(image_shape: tuple[int, int, int]) -> Batch:
+    """A batch of no rows, for the steps at which a rank has none."""
+    return room_for(np.empty((0, *image_shape), np.uint8))
+
+
 class SplitFiles:
-    """The files of one split, opened when first needed; rows come by row group."""
+    """The files of one split, opened when first needed; rows come by row group, which are counted through the split."""
 
     def __init__(
         self, root: Path, manifest: Manifest, split: str, on_read: Callable[[str], None] = lambda name: None
     ) -> None:
         """on_read is told the name of each row group before it is read, and "" when it has been."""
-        self._root = root
         self._on_read = on_read
         self.images = StoredImages(manifest.image)
         self._num_classes = len(manifest.class_names)
         self._groups = [
             (entry, index) for entry in manifest.splits[split].files for index in range(len(entry.row_groups))
         ]
-        sizes = row_group_sizes(manifest, split)
-        self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        self.sizes = row_group_sizes(manifest, split)
+        """int64 [G], the rows of each row group as the manifest says."""
+        self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)])
         """int64 [G + 1], the first row of each row group."""
         self.paths = [root / entry.path for entry in manifest.splits[split].files]
-        self._open: dict[str, pq.ParquetFile] = {}
-        self._raw = RawPages(int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None
+        self._open = OpenFiles(root)
+        self._raw = RawPages(self._open, int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None
         self._remembered: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._num_remembered = 0
 
     def verify(self) -> None:
         """Compares every file with its SHA-256 in the manifest; a DataError names the first that differs."""
         for entry, _ in self._groups:
-            self._file(entry)
-
-    def empty(self) -> Batch:
-        """A batch of no rows, for the steps at which a rank has none."""
-        return self._around(np.empty((0, *self.images.shape), np.uint8))
-
-    def room(self, num_rows: int) -> Batch:
-        """Memory for so many rows with their images as they are stored; of any contents."""
-        return self._around(self.images.room(num_rows))
-
-    def num_rows(self, row_group: int) -> int:
-        """As the manifest says."""
-        return int(self.starts[row_group + 1] - self.starts[row_group])
+            self._open.file(entry)
 
     def name(self, row_group: int) -> str:
         """For messages: the file and the row group in it."""
         entry, index = self._groups[row_group]
-        return f"{self._root / entry.path}, row group {index}"
+        return f"{self._open.root / entry.path}, row group {index}"
+
+    def group_of(self, row: int) -> int:
+        """The row group that a row of the split lies in."""
+        return int(np.searchsorted(self.starts, row, side="right")) - 1
 
     def copy(self, row_group: int, wanted: slice, pool: Batch, at: int) -> bool:
         """Copies rows of a row group, their images straight from the file, to where they begin in the pool.
 
         Args:
-            row_group: counted through the split.
+            row_group: its number.
             wanted: of its rows.
-            pool: from room().
+            pool: from room_for(images.room(n)).
             at: where the first of them comes to lie.
 
         Returns:
@@ -122,10 +124,10 @@ class SplitFiles:
         name = self.name(row_group)
         self._on_read(name)
         entry, index = self._groups[row_group]
-        pages = self._raw.find(self._root, entry, self._file(entry).metadata, index)
+        pages = self._raw.find(entry, index)
         if pages is not None:
             there = slice(at, at + wanted.stop - wanted.start)
-            small = self._remembered.get(row_group) or self._small(self.read_table(row_group, SMALL_COLUMNS), row_group)
+            small = self._remembered.get(row_group) or self._small(self._table(row_group, SMALL_COLUMNS), row_group)
             self._on_read(name)
             self._raw.copy(pages, wanted.start, pool.images[there])
             rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
@@ -143,94 +145,80 @@ class SplitFiles:
             DataError: they are not the planned ones, or damaged; names the file and the row group.
         """
         small = self._remembered.get(row_group)
-        table = self.read_table(row_group, ["image"] if small else COLUMNS)
+        table = self._table(row_group, ["image"] if small else COLUMNS)
         small = small or self._small(table, row_group)
         images = self.images.column(table["image"], self.name(row_group))
         return Batch(images, *small, np.arange(self.starts[row_group], self.starts[row_group + 1]))
 
-    def stored(self, table: pa.Table, row_group: int) -> Batch:
-        """The rows of a row group that read_table gave, their images as they are stored, not yet decoded.
+    def decode(self, stored: Batch) -> Batch:
+        """Rows of one row group as read() gives them, or some of them, with the pixels of their images.
 
         Raises:
-            DataError: they are not the planned ones; names the file and the row group.
+            DataError: an image is damaged; names the file and the row group.
         """
-        images = self.images.column(table["image"], self.name(row_group))
-        rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
-        return Batch(images, *self._small(table, row_group), rows)
+        try:
+            return replace(stored, images=self.images.pixels(stored.images))
+        except DataError as error:
+            raise DataError(f"{self.name(self.group_of(stored.rows[0]))}: {error}") from error
+
+    def row(self, number: int) -> tuple[str, np.ndarray]:
+        """The image_id and the pixels, uint8 [height, width, channels], of one row of the split.
+
+        Raises:
+            DataError: as read() and decode() do.
+        """
+        group = self.group_of(number)
+        index = number - int(self.starts[group])
+        image_id = self._table(group, ["image_id"])["image_id"][index].as_py()
+        return image_id, self.decode(self.read(group).take(slice(index, index + 1))).images[0]
 
     def _small(self, table: pa.Table, row_group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels, id hashes and copies of a row group, which are remembered."""
-        start, stop = self.starts[row_group], self.starts[row_group + 1]
-        if "row" in table.column_names:
-            rows, copies = _numpy(table, "row"), _numpy(table, "copy")
-        else:  # a file of preprocess that rebalance kept: no copies, and each row where the manifest says
-            rows, copies = np.arange(start, start + len(table)), np.zeros(len(table), np.int32)
-        if len(rows) != stop - start or not np.array_equal(rows, np.arange(start, stop)):
-            raise DataError(f"{self.name(row_group)} does not hold rows {start} to {stop - 1} of its split")
-        labels = _numpy(table, "label")
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self._num_classes:
-            raise DataError(
-                f"{self.name(row_group)}: labels from {labels.min()} to {labels.max()}; "
-                f"expected 0 to {self._num_classes - 1}"
-            )
-        small = labels, hash_ids(table.column("image_id")), copies
-        if row_group not in self._remembered and self._num_remembered + len(labels) <= MAX_REMEMBERED_ROWS:
-            self._num_remembered += len(labels)
+        start, stop = int(self.starts[row_group]), int(self.starts[row_group + 1])
+        small = _small_columns(table, start, stop, self._num_classes, self.name(row_group))
+        if row_group not in self._remembered and self._num_remembered + stop - start <= MAX_REMEMBERED_ROWS:
+            self._num_remembered += stop - start
             self._remembered[row_group] = small
         return small
 
-    def decode(self, table: pa.Table, row_group: int, indices: np.ndarray | slice = slice(None)) -> Batch:
-        """Rows `indices` of a row group that read_table gave, in that order; only their images are decoded.
-
-        Raises:
-            DataError: names the file and the row group.
-        """
-        return self.decoded(self.stored(table, row_group).take(indices), row_group)
-
-    def decoded(self, rows: Batch, row_group: int) -> Batch:
-        """Rows of a row group, from `read`, with the pixels of their images.
-
-        Raises:
-            DataError: names the file and the row group.
-        """
-        try:
-            return replace(rows, images=self.images.pixels(rows.images))
-        except DataError as error:
-            raise DataError(f"{self.name(row_group)}: {error}") from error
-
-    def read_table(self, row_group: int, columns: list[str] = COLUMNS) -> pa.Table:
-        """A row group (counted through the split) as it is on disk; damage is a DataError that names the file."""
+    def _table(self, row_group: int, columns: list[str]) -> pa.Table:
+        """Columns of a row group as they are on disk; damage is a DataError that names the file."""
         entry, index = self._groups[row_group]
         self._on_read(self.name(row_group))
-        table = read_row_group(self._file(entry), self._root / entry.path, index, columns)
+        table = read_row_group(self._open.file(entry), self._open.root / entry.path, index, columns)
         self._on_read("")
         return table
-
-    def _file(self, entry: FileEntry) -> pq.ParquetFile:
-        file = self._open.pop(entry.path, None) or open_file(self._root, entry)
-        self._open[entry.path] = file  # the newest last
-        if len(self._open) > MAX_OPEN_FILES:
-            self._open.pop(next(iter(self._open))).close()
-        return file
-
-    def _around(self, images: np.ndarray) -> Batch:
-        kinds = (np.int32, np.uint64, np.int32, np.int64)
-        return Batch(images, *(np.empty(len(images), kind) for kind in kinds))
 
 
 def read_rows(files: SplitFiles, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
     """Yields rows [start, stop) of a split as they lie on disk, batch_size at a time (the last may be smaller)."""
-    pending = files.empty()
-    group = int(np.searchsorted(files.starts, start, side="right")) - 1
+    pending = no_rows(files.images.shape)
+    group = files.group_of(start)
     position = start
     while position < stop or len(pending):
         while len(pending) < batch_size and position < stop:
             first, last = int(files.starts[group]), int(files.starts[group + 1])
             wanted = slice(position - first, min(stop, last) - first)
-            pending = concatenate([pending, files.decoded(files.read(group).take(wanted), group)])
+            pending = concatenate([pending, files.decode(files.read(group).take(wanted))])
             position, group = min(stop, last), group + 1
         yield pending.take(slice(0, batch_size))
         pending = pending.take(slice(batch_size, None))
+
+
+def _small_columns(
+    table: pa.Table, start: int, stop: int, num_classes: int, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, id hashes and copies of a row group, which must hold rows [start, stop) of its split."""
+    if "row" in table.column_names:
+        rows, copies = _numpy(table, "row"), _numpy(table, "copy")
+    else:  # a file of preprocess that rebalance kept: no copies, and each row where the manifest says
+        rows, copies = np.arange(start, start + len(table)), np.zeros(len(table), np.int32)
+    if not np.array_equal(rows, np.arange(start, stop)):
+        raise DataError(f"{name} does not hold rows {start} to {stop - 1} of its split")
+    labels = _numpy(table, "label")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise DataError(f"{name}: labels from {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1}")
+    return labels, hash_ids(table.column("image_id")), copies
 
 
 def _numpy(table: pa.Table, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from farandole.core.batches.reader import Batch, SplitFiles, concatenate
+from farandole.core.batches.reader import Batch, SplitFiles, concatenate, no_rows, room_for
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.epoch_plan import Slice, row_group_sizes
 from farandole.errors import DataError, ResourceError
@@ -30,7 +30,7 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
     plan = rank_slice.plan
     lengths = _held_rows(rank_slice)
     bases = np.cumsum(lengths) - lengths
-    pool = files.room(int(lengths.sum()))
+    pool = room_for(files.images.room(int(lengths.sum())))
     streams = [
         _Stream(files, pool, int(base), rank_slice, stream, start_step)
         for base, stream in zip(bases, rank_slice.streams, strict=True)
@@ -47,7 +47,7 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
                 yield from blocks.batches(_places(streams, shares, num_steps), num_steps)
             else:  # a window ends inside this batch: its rows are taken before those of the next come into their place
                 found = (places for s, rows in zip(streams, shares, strict=True) for places in s.pieces(rows))
-                yield concatenate([files.empty(), *map(blocks.rows, found)])
+                yield concatenate([no_rows(files.images.shape), *map(blocks.rows, found)])
             step += max(1, num_steps)
 
 
@@ -102,7 +102,7 @@ class _Stream:
         while at < high:
             slot = int(np.searchsorted(plan.row_group_ends, at, side="right"))
             group, end = int(plan.row_group_order[slot]), int(plan.row_group_ends[slot])
-            start, stop = end - self._files.num_rows(group), min(end, high)
+            start, stop = end - int(self._files.sizes[group]), min(end, high)
             self._copy(group, slice(at - start, stop - start), self._base + at - low, goes_on=end > high)
             at = stop
         self.places = self._base + positions - low
@@ -144,20 +144,12 @@ class _Blocks:
         images = self._room(len(places))
         try:
             self._files.images.take(self._pool.images, places, images)
-        except DataError as error:
-            raise self._named(error, places) from error
+        except DataError:
+            for place in places:  # the first that cannot be decoded is named
+                self._files.decode(self._pool.take(np.array([place])))
+            raise
         small = (getattr(self._pool, name)[places] for name in Batch.__dataclass_fields__ if name != "images")
         return Batch(images, *small)
-
-    def _named(self, error: DataError, places: np.ndarray) -> DataError:
-        """The same error with the file and the row group of the first image that cannot be decoded."""
-        for place in places:
-            try:
-                self._files.images.pixels(self._pool.images[[place]])
-            except DataError as found:
-                group = int(np.searchsorted(self._files.starts, self._pool.rows[place], side="right")) - 1
-                return DataError(f"{self._files.name(group)}: {found}")
-        return error
 
     def _room(self, num_rows: int) -> np.ndarray:
         """Memory for images, uint8 [n, height, width, channels], aligned, of any contents."""

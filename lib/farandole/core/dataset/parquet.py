@@ -8,10 +8,10 @@ import functools
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +20,10 @@ from farandole.core.dataset.manifest import FileEntry
 from farandole.core.fingerprint import file_sha256
 from farandole.errors import DataError
 
+MAX_OPEN_FILES = 128
+"""How many files `OpenFiles` leaves open, of each of its two kinds; the usual limit of a process is 1,024 in all."""
 MAX_FOOTERS = 64
-"""That a process keeps."""
+"""How many footers of Parquet files a process keeps in memory, so that it does not parse them again."""
 _footers: dict[tuple[Path, tuple[int, ...]], pq.FileMetaData] = {}
 _footers_lock = threading.Lock()
 
@@ -62,6 +64,35 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
     return entry
 
 
+class OpenFiles:
+    """The files of one data set, each opened and verified when it is first asked for, in one thread at a time.
+
+    Of each kind, the last MAX_OPEN_FILES stay open; a file that is asked for after that is opened again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        """The data set's directory, which paths in its manifest are relative to."""
+        self._files: dict[str, pq.ParquetFile] = {}
+        self._sources: dict[str, BinaryIO] = {}
+
+    def file(self, entry: FileEntry) -> pq.ParquetFile:
+        """A file for Arrow, as from `open_file`."""
+        return _last_used(self._files, entry.path, lambda: open_file(self.root, entry))
+
+    def source(self, entry: FileEntry) -> BinaryIO:
+        """The bytes of a file, as from `open_source`."""
+        return _last_used(self._sources, entry.path, lambda: open_source(self.root, entry))
+
+
+def _last_used(opened: dict[str, Any], path: str, open_it: Callable[[], Any]) -> Any:
+    found = opened.pop(path, None) or open_it()
+    opened[path] = found  # the newest last
+    if len(opened) > MAX_OPEN_FILES:
+        opened.pop(next(iter(opened))).close()
+    return found
+
+
 def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.ParquetFile:
     """Opens root/path, and checks its bytes and its footer against the manifest.
 
@@ -77,7 +108,7 @@ def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.Parque
         DataError: names the file, and what is wrong with it.
     """
     path = root / entry.path
-    with _said_of(path):
+    with _opening(path):
         identity = _identity(path)
         if verify:
             _verify(path, entry, identity)
@@ -96,7 +127,7 @@ def open_source(root: Path, entry: FileEntry) -> BinaryIO:
         DataError: names the file, and what is wrong with it.
     """
     path = root / entry.path
-    with _said_of(path):
+    with _opening(path):
         source = path.open("rb", buffering=0)
         _verify(path, entry, _identity(source.fileno()))
     return source
@@ -115,7 +146,7 @@ def read_row_group(file: pq.ParquetFile, path: Path | str, index: int, columns: 
 
 
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def _opening(path: Path) -> Iterator[None]:
     """Makes a DataError that names the file of what the system or Arrow say."""
     try:
         yield

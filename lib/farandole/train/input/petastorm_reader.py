@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.core.batches.reader import COLUMNS, Batch, SplitFiles, concatenate
+from farandole.core.batches.reader import COLUMNS, Batch, SplitFiles, concatenate, no_rows
 from farandole.core.fingerprint import hash_ids
 from farandole.core.plan.epoch_plan import Slice
 from farandole.errors import DataError
@@ -33,7 +33,7 @@ def read_with_petastorm(files: SplitFiles, rank_slice: Slice, *, start_step: int
     mine = _own_rows(files, rank_slice)
     missing = mine.copy()
     source = _row_groups(files)
-    pending = files.empty()
+    pending = no_rows(files.images.shape)
     plan = rank_slice.plan
     for step in range(plan.num_steps):
         needed = rank_slice.num_rows(step)
@@ -52,8 +52,8 @@ def _take_own(files: SplitFiles, found: Batch, mine: np.ndarray, missing: np.nda
     own = found.take(mine[found.rows])
     again = own.rows[~missing[own.rows]]
     if len(again):
-        group = int(np.searchsorted(files.starts, again[0], side="right")) - 1
-        raise DataError(f'petastorm delivered row {again[0]} twice, in {files.name(group)}; use train.reader = "arrow"')
+        name = files.name(files.group_of(again[0]))
+        raise DataError(f'petastorm delivered row {again[0]} twice, in {name}; use train.reader = "arrow"')
     missing[own.rows] = False
     return own
 
@@ -114,10 +114,9 @@ def _to_batch(files: SplitFiles, item: Any) -> Batch:
 
 def _describe_loss(files: SplitFiles, missing: np.ndarray, rank_slice: Slice) -> str:
     lost = np.flatnonzero(missing)
-    group = int(np.searchsorted(files.starts, lost[0], side="right")) - 1
     planned = sum(rank_slice.num_rows(step) for step in range(rank_slice.plan.num_steps))
     return (
         f"epoch {rank_slice.plan.epoch}: {planned} rows planned for rank {rank_slice.rank}, petastorm delivered "
-        f"{planned - len(lost)}; the first missing is row {lost[0]}, in {files.name(group)}; "
+        f"{planned - len(lost)}; the first missing is row {lost[0]}, in {files.name(files.group_of(lost[0]))}; "
         f'use train.reader = "arrow"'
     )
