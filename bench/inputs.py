@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from manifests import count_labels, make_manifest, split_entry
 from PIL import Image
 
-from farandole.core.dataset.manifest import FILE_NAME, FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import FILE_NAME, FileEntry, Manifest, SplitEntry, Stats
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import BALANCED, CLEAN, SPLITS
 from farandole.core.fingerprint import hash_ids, id_checksum
@@ -20,6 +21,7 @@ PHOTO_SIZE = (500, 375)
 PHOTO_TARGETS = (224, 128, 96)
 """Sides to which photos are resized."""
 _CLASS_NAMES = [f"class-{label}" for label in range(10)]
+_STATS = Stats(mean=[127.5] * 3, std=[73.9] * 3)  # of noise
 _ROWS_PER_FILE, _ROWS_PER_ROW_GROUP = 2048, 256
 _BALANCED_ROWS_PER_FILE = 20_480  # about 64 MB, as layout.num_files = 0 gives
 
@@ -36,19 +38,8 @@ def write_clean(root: Path, num_rows: int, *, skewed: bool = False) -> None:
     rng = np.random.default_rng(0)
     held_out = num_rows // 12
     sizes = dict(zip(SPLITS, (num_rows - 2 * held_out, held_out, held_out), strict=True))
-    manifest = Manifest(
-        stage="preprocess",
-        created_by="bench",
-        config_fingerprint="bench",
-        parent_fingerprint="bench",
-        image=ImageEntry(height=SIDE, width=SIDE, channels=3, encoding="raw"),
-        class_names=_CLASS_NAMES,
-        splits={split: _write_split(root, split, rows, rng, skewed) for split, rows in sizes.items()},
-        stats=Stats(mean=[127.5] * 3, std=[73.9] * 3),
-        quarantine={},
-        input_rows=num_rows,
-        deduplicated_rows=0,
-    )
+    splits = {split: _write_split(root, split, rows, rng, skewed) for split, rows in sizes.items()}
+    manifest = make_manifest(splits, image_shape=(SIDE, SIDE, 3), stats=_STATS)
     (root / FILE_NAME).write_text(manifest.to_json())
 
 
@@ -68,13 +59,7 @@ def _write_split(root: Path, split: str, num_rows: int, rng: np.random.Generator
 
 
 def _entry(ids: pa.Array, labels: np.ndarray, files: list[FileEntry]) -> SplitEntry:
-    counts = np.bincount(labels, minlength=len(_CLASS_NAMES)).tolist()
-    return SplitEntry(
-        num_rows=len(ids),
-        class_counts=dict(zip(_CLASS_NAMES, counts, strict=True)),
-        id_checksum=f"{id_checksum(hash_ids(ids), 0):016x}",
-        files=files,
-    )
+    return split_entry(count_labels(labels, _CLASS_NAMES), files, id_sum=id_checksum(hash_ids(ids), 0))
 
 
 def _rows(ids: pa.Array, labels: np.ndarray, rows: slice, rng: np.random.Generator) -> pa.Table:
@@ -120,18 +105,12 @@ def write_balanced(
     rng = np.random.default_rng(0)
     sizes = dict(zip(SPLITS, (num_rows, held_out, held_out), strict=True))
     splits = {split: _write_balanced_split(root, split, rows, rng, side, encoding) for split, rows in sizes.items()}
-    manifest = Manifest(
+    manifest = make_manifest(
+        splits,
         stage="rebalance",
-        created_by="bench",
-        config_fingerprint="bench",
-        parent_fingerprint="bench",
-        image=ImageEntry(height=side, width=side, channels=3, encoding=encoding),
-        class_names=_CLASS_NAMES,
-        splits=splits,
-        stats=Stats(mean=[127.5] * 3, std=[73.9] * 3),
-        quarantine={},
-        input_rows=num_rows + 2 * held_out,
-        deduplicated_rows=0,
+        image_shape=(side, side, 3),
+        encoding=encoding,
+        stats=_STATS,
         class_counts_before=splits["train"].class_counts,
     )
     (root / FILE_NAME).write_text(manifest.to_json())

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from manifests import file_entry, make_manifest, split_entry
+
 from farandole.config.load import parse_config
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.plan.rebalance_plan import plan_rebalance
@@ -71,34 +73,14 @@ def peak_mb() -> float:
 def synthetic(num_files: int, row_groups: int, rows: int) -> Manifest:
     """A manifest of preprocess whose rows are all in train; classes are equal but for one row."""
     files = [
-        FileEntry(
-            path=f"data/split=train/part-{number:05d}.parquet",
-            num_rows=row_groups * rows,
-            num_bytes=row_groups * rows * ROW_BYTES,
-            sha256=f"{number:064x}",
-            row_groups=[rows] * row_groups,
-        )
+        file_entry([rows] * row_groups, path=f"data/split=train/part-{number:05d}.parquet", row_bytes=ROW_BYTES)
         for number in range(num_files)
     ]
     total = num_files * row_groups * rows
     names = [f"class-{label}" for label in range(NUM_CLASSES)]
     even = total // NUM_CLASSES
     counts = dict.fromkeys(names, even) | {names[0]: even + 1, names[1]: total - even * (NUM_CLASSES - 1) - 1}
-    none = SplitEntry(num_rows=0, class_counts=dict.fromkeys(names, 0), id_checksum="0" * 16, files=[])
-    train = SplitEntry(num_rows=total, class_counts=counts, id_checksum="0" * 16, files=files)
-    return Manifest(
-        stage="preprocess",
-        created_by="bench",
-        config_fingerprint="bench",
-        parent_fingerprint="bench",
-        image=ImageEntry(height=32, width=32, channels=3, encoding="raw"),
-        class_names=names,
-        splits={"train": train, "val": none, "test": none},
-        stats=Stats(mean=[0.0] * 3, std=[1.0] * 3),
-        quarantine={},
-        input_rows=total,
-        deduplicated_rows=0,
-    )
+    return make_manifest({"train": split_entry(counts, files)}, image_shape=(32, 32, 3))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from manifests import count_labels, make_manifest, split_entry
 
-from farandole.core.dataset.manifest import FILE_NAME, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import BALANCED
 from farandole.core.fingerprint import hash_ids, id_checksum
@@ -23,19 +24,8 @@ def write_balanced(
     rng = np.random.default_rng(seed)
     splits = {"train": train, "val": [[val]] if val else [], "test": [[test]] if test else []}
     entries = {split: _write_split(root, split, files, side, rng) for split, files in splits.items()}
-    manifest = Manifest(
-        stage="rebalance",
-        created_by="test",
-        config_fingerprint="c",
-        parent_fingerprint="p",
-        image=ImageEntry(height=side, width=side, channels=1, encoding="raw"),
-        class_names=CLASS_NAMES,
-        splits=entries,
-        stats=Stats(mean=[0.0], std=[1.0]),
-        quarantine={},
-        input_rows=sum(entry.num_rows for entry in entries.values()),
-        deduplicated_rows=0,
-        class_counts_before=entries["train"].class_counts,
+    manifest = make_manifest(
+        entries, stage="rebalance", image_shape=(side, side, 1), class_counts_before=entries["train"].class_counts
     )
     (root / FILE_NAME).write_text(manifest.to_json())
     return manifest
@@ -46,13 +36,8 @@ def _write_split(root: Path, split: str, files: list[list[int]], side: int, rng:
     for number, row_groups in enumerate(files):
         tables = [_table(split, rows, side, rng, ids, labels) for rows in row_groups]
         entries.append(write_file(root, f"data/split={split}/part-{number:05d}.parquet", BALANCED, tables))
-    counts = np.bincount(np.array(labels, np.int64), minlength=len(CLASS_NAMES)).tolist()
-    return SplitEntry(
-        num_rows=len(ids),
-        class_counts=dict(zip(CLASS_NAMES, counts, strict=True)),
-        id_checksum=f"{id_checksum(hash_ids(ids), 0):016x}",
-        files=entries,
-    )
+    counts = count_labels(np.array(labels, np.int64), CLASS_NAMES)
+    return split_entry(counts, entries, id_sum=id_checksum(hash_ids(ids), 0))
 
 
 def _table(split: str, rows: int, side: int, rng: np.random.Generator, ids: list[str], labels: list[int]) -> pa.Table:

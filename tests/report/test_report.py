@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import make_manifest, split_entry
 from PIL import Image
 
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import Manifest, SplitEntry, Stats
 from farandole.report import draw, plots, tables
 from farandole.report.html import RunReport, WrongImage, duration, write_report
 
@@ -19,29 +20,24 @@ CHECKSUM = "00000000deadbeef"
 
 
 def a_split(counts: dict[str, int]) -> SplitEntry:
-    rows = sum(counts.values())
-    file = FileEntry(path="data/part-00000.parquet", num_rows=rows, num_bytes=9, sha256="0" * 64, row_groups=[rows])
-    return SplitEntry(num_rows=rows, class_counts=counts, id_checksum=CHECKSUM, files=[file] if rows else [])
+    return split_entry(counts, id_sum=int(CHECKSUM, 16))
 
 
 def a_manifest(before: dict[str, int], after: dict[str, int], **changes: Any) -> Manifest:
     """Of balanced/: val and test have 3 rows a class, 5 records are rejected, 2 deduplicated."""
     held_out = dict.fromkeys(before, 3)
     fields: dict[str, Any] = {
-        "stage": "rebalance",
         "created_by": "farandole 0.1.0",
         "config_fingerprint": "c" * 64,
         "parent_fingerprint": "d" * 64,
-        "image": ImageEntry(height=8, width=8, channels=3, encoding="raw"),
-        "class_names": list(before),
-        "splits": {"train": a_split(after), "val": a_split(held_out), "test": a_split(held_out)},
         "stats": Stats(mean=[120.0, 121.5, 99.0], std=[60.0, 61.0, 62.0]),
         "quarantine": {"truncated": 4, "blank": 1},
         "input_rows": sum(before.values()) + 6 * len(before) + 7,
         "deduplicated_rows": 2,
         "class_counts_before": before,
     }
-    return Manifest(**(fields | changes))
+    splits = {"train": a_split(after), "val": a_split(held_out), "test": a_split(held_out)}
+    return make_manifest(splits, stage="rebalance", **(fields | changes))
 
 
 def measured(confusion: list[list[int]], names: list[str]) -> dict[str, Any]:

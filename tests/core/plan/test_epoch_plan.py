@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from manifests import file_entry, make_manifest, split_entry
 
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.epoch_plan import EpochPlan, plan_epoch, slice_for
 from farandole.errors import ConfigError, DataError
 from planned_rows import rows_at
@@ -21,25 +22,8 @@ def window_rows(request, monkeypatch):
 
 
 def manifest_of(row_groups: list[int]) -> Manifest:
-    rows = sum(row_groups)
-    files = [FileEntry(path="a.parquet", num_rows=rows, num_bytes=1, sha256="0", row_groups=row_groups)] if rows else []
-
-    def split(num_rows: int, entries: list[FileEntry]) -> SplitEntry:
-        return SplitEntry(num_rows=num_rows, class_counts={"a": num_rows}, id_checksum="0", files=entries)
-
-    return Manifest(
-        stage="rebalance",
-        created_by="test",
-        config_fingerprint="",
-        parent_fingerprint="",
-        image=ImageEntry(height=1, width=1, channels=1, encoding="raw"),
-        class_names=["a"],
-        splits={"train": split(rows, files), "val": split(0, []), "test": split(0, [])},
-        stats=Stats(mean=[0.0], std=[1.0]),
-        quarantine={},
-        input_rows=rows,
-        deduplicated_rows=0,
-    )
+    files = [file_entry(row_groups)] if row_groups else []
+    return make_manifest({"train": split_entry({"a": sum(row_groups)}, files)}, stage="rebalance")
 
 
 def batches_of(row_groups: list[int], batch: int, world_size: int, epoch: int = 0) -> list[list[list[tuple[int, int]]]]:

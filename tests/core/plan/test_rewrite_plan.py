@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manifests import file_entry, make_manifest, split_entry
 
 from farandole.config.layout import Layout
 from farandole.config.load import parse_config
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import SplitEntry
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance
 from farandole.core.plan.rewrite_plan import MAX_FILE_SPREAD, clustering, measure_mixing, why_rewrite
@@ -19,32 +20,17 @@ from farandole.errors import ConfigError
 ROW_BYTES = 32 * 32 * 3
 
 
-def split_entry(files: list[list[int]], *, skew: int = 0) -> SplitEntry:
+def a_split(files: list[list[int]], *, skew: int = 0) -> SplitEntry:
     """Of files with these row groups; class "a" has `skew` rows more than "b"."""
-    entries = [
-        FileEntry(path=f"{i}.parquet", num_rows=sum(f), num_bytes=sum(f) * ROW_BYTES, sha256="0" * 64, row_groups=f)
-        for i, f in enumerate(files)
-    ]
-    rows = sum(entry.num_rows for entry in entries)
+    rows = sum(map(sum, files))
     counts = {"a": (rows + skew) // 2, "b": rows - (rows + skew) // 2}
-    return SplitEntry(num_rows=rows, class_counts=counts, id_checksum="0" * 16, files=entries)
+    entries = [file_entry(groups, path=f"{i}.parquet", row_bytes=ROW_BYTES) for i, groups in enumerate(files)]
+    return split_entry(counts, entries)
 
 
 def reason(train: list[list[int]], *, skew: int = 0, strategy: str = "none", **layout: Any) -> str | None:
-    splits = {"train": split_entry(train, skew=skew), "val": split_entry([]), "test": split_entry([[200]])}
-    clean = Manifest(
-        stage="preprocess",
-        created_by="test",
-        config_fingerprint="c",
-        parent_fingerprint="p",
-        image=ImageEntry(height=32, width=32, channels=3, encoding="raw"),
-        class_names=["a", "b"],
-        splits=splits,
-        stats=Stats(mean=[0.0] * 3, std=[1.0] * 3),
-        quarantine={},
-        input_rows=sum(split.num_rows for split in splits.values()),
-        deduplicated_rows=0,
-    )
+    splits = {"train": a_split(train, skew=skew), "test": a_split([[200]])}
+    clean = make_manifest(splits, image_shape=(32, 32, 3))
     config = parse_config({"balance": {"strategy": strategy}, "layout": {"rewrite": "auto", **layout}})
     balance = plan_balance(clean.splits["train"].class_counts, strategy=strategy, max_repeats=10)
     return why_rewrite(clean, balance, plan_rebalance(clean, balance, config), config.layout)

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from manifests import file_entry, make_manifest, split_entry
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
 from farandole.config.data import Image, Split
 from farandole.config.jobs import Paths
 from farandole.config.load import Config, Data
-from farandole.core.dataset.manifest import FileEntry, Manifest, read_manifest
+from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import files_by_hash
@@ -336,33 +337,9 @@ def test_no_usable_image_is_refused_with_the_reasons(spark: SparkSession, tmp_pa
 
 
 def manifest_with(train: list[int], val: list[int], test: list[int]) -> Manifest:
+    counts = {"train": train, "val": val, "test": test}
     names = ["cat", "dog", "owl"]
-    splits = {
-        split: {
-            "num_rows": sum(counts),
-            "class_counts": dict(zip(names, counts, strict=True)),
-            "id_checksum": "0" * 16,
-            "files": [{"path": "f", "num_rows": sum(counts), "num_bytes": 1, "sha256": "", "row_groups": [sum(counts)]}]
-            if sum(counts)
-            else [],
-        }
-        for split, counts in (("train", train), ("val", val), ("test", test))
-    }
-    return Manifest.model_validate(
-        {
-            "stage": "preprocess",
-            "created_by": "test",
-            "config_fingerprint": "",
-            "parent_fingerprint": "",
-            "image": {"height": 8, "width": 8, "channels": 3, "encoding": "raw"},
-            "class_names": names,
-            "splits": splits,
-            "stats": {"mean": [], "std": []},
-            "quarantine": {},
-            "input_rows": sum(train + val + test),
-            "deduplicated_rows": 0,
-        }
-    )
+    return make_manifest({split: split_entry(dict(zip(names, rows, strict=True))) for split, rows in counts.items()})
 
 
 def test_an_empty_train_split_and_untrained_classes_are_refused() -> None:
@@ -380,8 +357,7 @@ def test_rows_that_do_not_arrive_are_noticed(num_rows: int, checksum: int) -> No
     sent = [SplitCounts(np.array([1, 1]), 2**64 - 1, [], []), SplitCounts(np.array([1, 0]), 6, [], [])]
 
     def arrived(num_rows: int, checksum: int) -> list[dict[str, CleanFile]]:
-        entry = FileEntry(path="data/x.parquet", num_rows=num_rows, num_bytes=1, sha256="0" * 64, row_groups=[num_rows])
-        return [{}, {"train": CleanFile(entry, checksum)}]
+        return [{}, {"train": CleanFile(file_entry([num_rows]), checksum)}]
 
     entry = clean._split_entry("train", sent, arrived(3, 5), ["a", "b"])
     assert (entry.num_rows, entry.class_counts, entry.id_checksum) == (3, {"a": 2, "b": 1}, f"{5:016x}")

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from manifests import count_labels, make_manifest, split_entry
 
 from farandole.config.load import parse_config
 from farandole.core.dataset.manifest import ImageEntry, Manifest, SplitEntry, Stats, read_manifest
@@ -37,36 +38,26 @@ def rows_of(split: str, counts: list[int]) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, CLEAN, strict=True)], schema=CLEAN)
 
 
-def split_entry(clean: Path, split: str, rows: pa.Table, num_files: int) -> SplitEntry:
+def write_split(clean: Path, split: str, rows: pa.Table, num_files: int) -> SplitEntry:
     files = []
     num_files = min(num_files, rows.num_rows)
     for number, part in enumerate(np.array_split(np.arange(rows.num_rows), num_files) if num_files else []):
         groups = [rows.take(part[start : start + 5]) for start in range(0, len(part), 5)]
         files.append(write_file(clean, f"data/split={split}/part-{number:05d}.parquet", CLEAN, groups))
-    counts = np.bincount(rows["label"].to_numpy(), minlength=len(NAMES)).tolist()
-    checksum = id_checksum(hash_ids(rows["image_id"]), 0)
-    return SplitEntry(
-        num_rows=rows.num_rows,
-        class_counts=dict(zip(NAMES, counts, strict=True)),
-        id_checksum=f"{checksum:016x}",
-        files=files,
-    )
+    counts = count_labels(rows["label"].to_numpy(), NAMES)
+    return split_entry(counts, files, id_sum=id_checksum(hash_ids(rows["image_id"]), 0))
 
 
 def write_clean(work: Path, tables: dict[str, pa.Table], *, num_files: int = 2, encoding: str = "raw") -> Manifest:
     """A clean/ directory as preprocess leaves it, and its manifest."""
-    entries = {split: split_entry(work / "clean", split, tables[split], num_files) for split in SPLITS}
-    manifest = Manifest(
-        stage="preprocess",
-        created_by="test",
-        config_fingerprint="c",
-        parent_fingerprint="p",
-        image=ImageEntry(height=SIDE, width=SIDE, channels=3, encoding=encoding),
-        class_names=NAMES,
-        splits=entries,
-        stats=Stats(mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0]),
+    entries = {split: write_split(work / "clean", split, tables[split], num_files) for split in SPLITS}
+    stats = Stats(mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0])
+    manifest = make_manifest(
+        entries,
+        image_shape=(SIDE, SIDE, 3),
+        encoding=encoding,
+        stats=stats,
         quarantine={"blank": 2},
-        input_rows=sum(entry.num_rows for entry in entries.values()) + 2 + 4,
         deduplicated_rows=4,
     )
     (work / "clean" / "manifest.json").write_text(manifest.to_json())
