@@ -41,7 +41,8 @@ def main() -> None:
         "make and read the manifest", lambda: reread(synthetic(options.files, options.row_groups, options.rows))
     )
     plan = step("plan_epoch", lambda: plan_epoch(manifest, epoch=0, seed=0, global_batch_size=GLOBAL_BATCH_SIZE))
-    step("one rank's first batch, of 64", lambda: slice_for(plan, 0, 64).rows(0))
+    own = slice_for(plan, 0, 64)
+    step("one rank's first windows, of 64", lambda: [next(own.windows(stream)) for stream in own.streams])
     counts = manifest.splits["train"].class_counts
     config = parse_config({"balance": {"strategy": "oversample"}, "layout": {"rewrite": "auto"}})
     balance = plan_balance(counts, strategy="oversample", max_repeats=10)
