@@ -15,10 +15,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from farandole.report.plots import DARK, LIGHT, Theme, printable
 
-MAX_ANNOTATED_CLASSES = 20  # above this, the numbers in a confusion matrix are too small to read
-MAX_NAMED_CLASSES = 40  # above this, so are the names along its sides
-MAX_BARS = 30  # above this, class counts are drawn as a profile
-MAX_POINTS = 1500  # of a curve; longer ones are averaged in groups, to keep the file small
+MAX_ANNOTATED_CLASSES = 20
+"""With more classes, the numbers in a confusion matrix are left out, since they were too small to read."""
+MAX_NAMED_CLASSES = 40
+"""With more classes, the names along the sides of a confusion matrix are left out, too."""
+MAX_BARS = 30
+"""With more classes, their counts are drawn as a profile instead of bars."""
+MAX_POINTS = 1500
+"""How many points a curve has at most; longer ones are averaged in groups, to keep the file small."""
 _PERCENT = "\u00a0%"
 _EXPOSURE = "exposure per epoch"
 _PANEL_INCHES = (3.75, 2.6)  # 360 CSS pixels wide: three beside each other on a screen, one on a phone
@@ -30,9 +34,9 @@ class Curve:
 
     name: str
     steps: np.ndarray
-    """int [n], optimizer steps since the start of the run."""
+    """Where the points lie on the x axis, in optimizer steps since the start of the run, int [n]."""
     values: np.ndarray
-    """float [n]; what is not finite leaves a gap."""
+    """Where the points lie on the y axis, float [n]; what is not finite leaves a gap."""
 
 
 def read_curve(name: str, history: Sequence[dict[str, Any]], kind: str, key: str) -> Curve:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from farandole.report.html import WrongImage
 
 PACKAGES = ("farandole", "tensorflow-cpu", "tensorflow", "keras", "horovod", "pyspark", "pyarrow", "petastorm", "numpy")
+"""The packages whose versions the report names, where they are installed."""
 
 
 def draw_report(path: Path, run: Path, metrics: dict[str, Any], manifest: Manifest, data: Path) -> None:

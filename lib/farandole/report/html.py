@@ -18,7 +18,7 @@ from farandole.report import draw, tables
 from farandole.report.plots import Plot, image_uri, make_plot, printable
 
 MAX_ROWS = 24
-"""Of a table that is open at once; the rest is folded away."""
+"""How many rows of a table are shown at once; the rest is folded away."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class WrongImage:
     """An image that the model was wrong about."""
 
     image: np.ndarray
-    """uint8 [H, W, C], C 1 or 3."""
+    """Its pixels, uint8 [height, width, channels], with 1 or 3 channels."""
     image_id: str
     label: str
-    """Class name."""
+    """The name of the class that the image is of."""
     predicted: str
-    """Class name."""
+    """The name of the class that the model took it for."""
     confidence: float
     """The probability that the model gave to `predicted`."""
 
@@ -48,11 +48,11 @@ class RunReport:
     receipts: list[dict[str, Any]]
     """The lines of receipts.jsonl."""
     manifest: Manifest
-    """Of balanced/."""
+    """What balanced/, which the run was trained on, holds."""
     config_toml: str
     wrong_images: list[WrongImage]
     versions: dict[str, str]
-    """Package name to version."""
+    """The versions of the installed packages, by name."""
 
 
 @dataclass(frozen=True)

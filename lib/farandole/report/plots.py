@@ -39,7 +39,7 @@ class Theme:
     orange: str
     grey: str
     heat: tuple[str, ...]
-    """From a share of 0 to a share of 1."""
+    """The colours of a share, from 0 to 1 in equal steps."""
 
 
 LIGHT = Theme(
@@ -58,7 +58,7 @@ class Plot:
     dark: str
     alt: str
     width: int
-    """CSS pixels."""
+    """In CSS pixels, as is the height."""
     height: int
 
 

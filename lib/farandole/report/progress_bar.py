@@ -18,8 +18,9 @@ from rich.table import Column
 from farandole.log import console, on_terminal, say
 
 POLL_SECONDS = 0.5
+"""How often new lines of metrics.jsonl are looked for."""
 PLAIN_SECONDS = 5.0
-"""Between two plain lines, when nobody watches."""
+"""How far apart plain lines are, which stand for the bar where no terminal shows it."""
 
 
 @contextmanager

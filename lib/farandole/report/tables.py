@@ -10,6 +10,7 @@ import numpy as np
 from farandole.core.dataset.manifest import Manifest
 
 NUM_CONFUSIONS = 10
+"""How many of the commonest confusions are listed."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,10 @@ class Account:
     """Where the input went, and whether the sum is right."""
 
     rows: list[tuple[str, int]]
-    """Where, how many."""
+    """The places where input rows ended, and how many in each."""
     input_rows: int
     difference: int
-    """Input rows minus the sum of the rows: 0, or something was lost."""
+    """The number of input rows minus the sum of `rows`: 0, or something was lost."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class ClassCount:
 
     name: str
     before: int | None
-    """Before balancing; None when the manifest does not say."""
+    """How many rows it had before balancing; None when the manifest does not say."""
     after: int
     per_epoch: float | None
-    """Rows trained per epoch, from the receipts; None without receipts."""
+    """How many of its rows were trained per epoch, by the receipts; None without receipts."""
     weight: float
-    """In the loss."""
+    """What each of its rows weighs in the loss."""
     share: float | None
-    """Of all rows trained times their weights."""
+    """Its share of the sum over all trained rows of their weights; None without receipts."""
 
     @property
     def exposure(self) -> float | None:
@@ -65,7 +66,7 @@ class Confusion:
     predicted: str
     count: int
     share: float
-    """Of the true class."""
+    """Which share of the true class this is."""
 
 
 def account_input(manifest: Manifest) -> Account:

@@ -17,11 +17,11 @@ class Accounting:
     """What was trained so far in an epoch: by one rank, or after a sum over ranks by all."""
 
     per_class: np.ndarray
-    """int64 [C]."""
+    """How many rows of each class were trained, int64 [classes]."""
     per_row_group: np.ndarray
-    """int64 [G], rows trained of each row group of the train split."""
+    """How many rows of each row group of the train split were trained, int64 [row groups]."""
     checksum: int = 0
-    """core.fingerprint.id_checksum of what was trained."""
+    """What core.fingerprint.id_checksum makes of the rows that were trained."""
 
     @classmethod
     def zero(cls, manifest: Manifest) -> "Accounting":

@@ -27,7 +27,7 @@ class Where:
 
     position: Position
     learning_rate: float
-    """As configured."""
+    """The learning rate that the config names, before warm-up and schedule."""
 
     def describe(self, found: str) -> str:
         at = self.position

@@ -26,7 +26,7 @@ class Wrong:
     label: int
     predicted: int
     confidence: float
-    """Probability that the model gave its prediction, 0 to 1."""
+    """The probability, 0 to 1, that the model gave to what it predicted."""
 
 
 class Evaluator:

@@ -6,8 +6,10 @@ import keras
 import tensorflow as tf
 
 NUM_ITERATIONS = 3
+"""How often the polynomial is applied to a matrix in one step."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the odd polynomial of degree 5 that takes singular values from (0, 1] to about 0.7 to 1.2 in few iterations."""
+"""The coefficients of the odd polynomial of degree 5 that takes singular values from (0, 1] to about 0.7 to
+1.2 in few iterations."""
 
 
 class Muon(keras.optimizers.Optimizer):

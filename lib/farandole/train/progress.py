@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 _REMEMBERED = 50
-"""Durations per phase, of which the median is what is usual."""
+"""How many durations of each phase are kept; their median is what the phase usually takes."""
 
 
 class Progress:

@@ -16,10 +16,10 @@ from farandole.train.optimizers import Muon
 
 @dataclass(frozen=True)
 class StepResult:
-    """Of one global batch, the same on every rank."""
+    """What a step found in its global batch: the same on every rank."""
 
     loss_sum: float
-    """Weighted losses added up over the rows of the global batch."""
+    """The sum of the weighted losses of the rows of the global batch."""
     num_correct: int
     is_finite: bool
     """Whether the loss and every gradient are: if not, no rank applied anything."""

@@ -15,19 +15,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from farandole.core.dataset.manifest import FileEntry
-from farandole.core.dataset.page_header import read_header
+from farandole.core.dataset.page_header import COMPRESSED_SIZE, read_header
 from farandole.core.dataset.parquet import OpenFiles
 from farandole.errors import DataError
 
 _DATA_PAGE, _PLAIN = 0, 0
-"""Of the enums PageType and Encoding in parquet.thrift."""
-_TYPE, _COMPRESSED_SIZE, _DATA_PAGE_HEADER = 1, 3, 5
-"""Fields of PageHeader."""
+"""Values of the enums PageType and Encoding in parquet.thrift that a plain page has."""
+_TYPE, _DATA_PAGE_HEADER = 1, 5
+"""Numbers of two fields of the struct PageHeader in parquet.thrift."""
 _NUM_VALUES, _ENCODING = 1, 2
-"""Fields of DataPageHeader."""
+"""Numbers of two fields of the struct DataPageHeader in parquet.thrift."""
 _LENGTH_BYTES = 4
-"""Before every value, little endian."""
+"""A value's length stands before it in so many bytes, little endian."""
 _BUFFER_BYTES = 512 * 1024
+"""How much is read at a time, before it is copied: little enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Pages:
     """Where the images of one row group lie."""
 
     name: str
-    """Of the file and the row group, for messages."""
+    """The file and the row group, as messages call them."""
     source: BinaryIO
+    """The file, open for reading."""
     places: np.ndarray
     """int64 [pages + 1, 2]: the first row of each page and the byte of the file at which its values start, then the
     number of rows and 0."""
@@ -120,7 +122,7 @@ def find_places(
         values = fields.get(_DATA_PAGE_HEADER)
         num_rows = values.get(_NUM_VALUES, 0) if values else 0
         is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
-        if not is_plain or num_rows < 1 or fields.get(_COMPRESSED_SIZE) != num_rows * stride:
+        if not is_plain or num_rows < 1 or fields.get(COMPRESSED_SIZE) != num_rows * stride:
             return None
         found.append((row, at + header_bytes))
         row, at = row + num_rows, at + header_bytes + num_rows * stride

@@ -32,15 +32,15 @@ class Batch:
     """Rows of one split, in the order of training. Any of them may have no rows."""
 
     images: np.ndarray
-    """uint8 [n, height, width, channels]."""
+    """Pixels, uint8 [n, height, width, channels]; before they are decoded what StoredImages.room gives."""
     labels: np.ndarray
-    """int32 [n]."""
+    """Classes as indices into the manifest's class_names, int32 [n]."""
     id_hashes: np.ndarray
-    """uint64 [n], core.fingerprint.hash_ids of image_id."""
+    """What core.fingerprint.hash_ids makes of each image_id, uint64 [n]."""
     copies: np.ndarray
-    """int32 [n]."""
+    """Numbers of the copies that balancing made of an image, 0 for the first, int32 [n]."""
     rows: np.ndarray
-    """int64 [n], positions in the split."""
+    """Positions in the split, int64 [n]."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,9 +81,9 @@ class SplitFiles:
             (entry, index) for entry in manifest.splits[split].files for index in range(len(entry.row_groups))
         ]
         self.sizes = row_group_sizes(manifest, split)
-        """int64 [G], the rows of each row group as the manifest says."""
+        """How many rows each row group has by the manifest, int64 [row groups]."""
         self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)])
-        """int64 [G + 1], the first row of each row group."""
+        """The first row of each row group, then the number of rows in all, int64 [row groups + 1]."""
         self.paths = [root / entry.path for entry in manifest.splits[split].files]
         self._open = OpenFiles(root)
         self._raw = RawPages(self._open, int(np.prod(self.images.shape))) if manifest.image.encoding == "raw" else None

@@ -16,13 +16,11 @@ from farandole.core.plan.epoch_plan import Slice, row_group_sizes
 from farandole.errors import DataError, ResourceError
 
 BLOCK_BYTES = 2 * 1024 * 1024
-"""Images that are gathered at once, unless one batch is larger: what stays in the cache until it is used."""
+"""How many bytes of images are taken out of the pool at once, or else one batch: they stay in the cache until used."""
 ALIGNMENT_BYTES = 64
-"""Of the images of a block, so that TensorFlow can use them where they are."""
-
-
+"""Images in memory start at a multiple of this, so that TensorFlow can use them where they are."""
 READY_BATCHES = 8
-"""In the queue between reader and training, in use, and being made."""
+"""How many batches there are as pixels at once: in the queue between reader and training, in use, and being made."""
 
 
 def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> Iterator[Batch]:
@@ -76,7 +74,7 @@ class _Stream:
     ) -> None:
         """The stream's own part of the pool starts at `base` and is as long as a window."""
         self.places = np.empty(0, np.int64)
-        """int64, in the pool, of the window's rows that are yet to be trained, in that order."""
+        """Where in the pool the window's rows lie that are yet to be trained, in that order, int64."""
         self._files, self._pool, self._base = files, pool, base
         self._plan, self._windows = rank_slice.plan, rank_slice.windows(stream, start_step)
         self._held: dict[int, Batch] = {}  # the row group that goes on in the next window, which so is read once

@@ -16,7 +16,7 @@ from farandole.core.dataset.manifest import ImageEntry
 from farandole.errors import DataError
 
 NUM_DECODERS = 2
-"""Threads of one rank."""
+"""How many threads of a rank decode JPEG images."""
 _COLOUR_SPACES = {1: "GRAY", 3: "RGB"}
 
 
@@ -25,7 +25,7 @@ class StoredImages:
 
     def __init__(self, image: ImageEntry) -> None:
         self.shape = (image.height, image.width, image.channels)
-        """Of one image's pixels, which are uint8."""
+        """Height, width and channels of an image, whose pixels are uint8."""
         self._image = image
         self._decoders = ThreadPoolExecutor(NUM_DECODERS, "decoder") if image.encoding == "jpeg" else None
 

@@ -14,6 +14,7 @@ from farandole.core.fingerprint import fingerprint
 from farandole.errors import DataError
 
 FILE_NAME = "manifest.json"
+"""What the manifest is called in the directory of a data set."""
 
 
 class _Part(BaseModel):
@@ -24,12 +25,12 @@ class FileEntry(_Part):
     """One Parquet file."""
 
     path: str
-    """Relative to the manifest, with forward slashes."""
+    """Where the file lies, relative to the manifest's directory, with forward slashes."""
     num_rows: int = Field(ge=0)
     num_bytes: int = Field(ge=0)
     sha256: str
     row_groups: list[int]
-    """Rows of each row group, in order."""
+    """How many rows each row group of the file has, in order."""
 
     @field_validator("path")
     @classmethod
@@ -51,9 +52,9 @@ class SplitEntry(_Part):
 
     num_rows: int = Field(ge=0)
     class_counts: dict[str, int]
-    """Rows of each class, in the order of class_names; classes without rows are there with 0."""
+    """How many rows each class has, in the order of class_names; a class without rows is there with 0."""
     id_checksum: str
-    """core.fingerprint.id_checksum of all (image_id, copy), as 16 hex digits."""
+    """What core.fingerprint.id_checksum makes of (image_id, copy) of all rows, as 16 hex digits."""
     files: list[FileEntry]
 
     @model_validator(mode="after")
@@ -72,7 +73,7 @@ class ImageEntry(_Part):
 
 
 class Stats(_Part):
-    """Of the train split's pixels, per channel, on the scale 0 to 255."""
+    """Mean and deviation of the train split's pixels, per channel, on the scale 0 to 255."""
 
     mean: list[float]
     std: list[float]
@@ -83,9 +84,9 @@ class Fill(_Part):
 
     policy: str
     statistic: str
-    """mean, median or mode, of the train split; empty for a constant."""
+    """What it is of the column's values in the train split: mean, median or mode; empty for a constant."""
     value: int | float | str | bool
-    """Fitted where there is a statistic. Dates are days, and timestamps microseconds, since 1970."""
+    """What missing values became. A date is given in days, a timestamp in microseconds, since 1970."""
 
 
 class Manifest(_Part):
@@ -93,29 +94,29 @@ class Manifest(_Part):
 
     schema_version: int = SCHEMA_VERSION
     stage: str
-    """preprocess or rebalance."""
+    """Which stage wrote the data set: preprocess or rebalance."""
     created_by: str
     config_fingerprint: str
-    """Of the config sections that this stage used."""
+    """The fingerprint of the config sections that the stage used."""
     parent_fingerprint: str
-    """Of the raw input for preprocess; of the manifest that was read for every later stage."""
+    """The fingerprint of what the stage read: the raw input for preprocess, a manifest for every later stage."""
     image: ImageEntry
     class_names: list[str]
     splits: dict[str, SplitEntry]
-    """Always train, val and test."""
+    """What each of train, val and test holds; all three are there."""
     stats: Stats
     quarantine: dict[str, int]
-    """Rejected records by reason."""
+    """How many records were rejected, by reason."""
     input_rows: int
     deduplicated_rows: int
     side_columns: dict[str, str] = {}
-    """Kept columns of the input, in the order of the files: name -> a key of core.schema.SIDE_TYPES."""
+    """The input's columns that were kept, in the order of the files: name -> a key of schema.SIDE_TYPES."""
     fills: dict[str, Fill] = {}
-    """By side column; only those that missing.columns fills or interpolates."""
+    """What took the place of missing values, by side column, for those that missing.columns fills or interpolates."""
     class_weights: dict[str, float] = {}
-    """Weights for the loss, by class; empty unless balance.strategy = "weights"."""
+    """What a row of each class weighs in the loss; empty unless balance.strategy = "weights"."""
     class_counts_before: dict[str, int] = {}
-    """Of the train split before balancing; written by rebalance."""
+    """How many rows each class of the train split had before balancing; rebalance alone writes it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

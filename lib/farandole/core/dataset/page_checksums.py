@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-from farandole.core.dataset.page_header import damaged, read_header
+from farandole.core.dataset.page_header import COMPRESSED_SIZE, damaged, read_header
 
-_COMPRESSED_SIZE, _CRC = 3, 4
-"""Fields of PageHeader."""
+_CRC = 4
+"""Number of the field of the struct PageHeader in parquet.thrift that holds the checksum."""
 
 
 def check_pages(path: Path, source: BinaryIO, metadata: pq.FileMetaData, row_group: int, columns: list[str]) -> int:
@@ -47,7 +47,7 @@ def _check_chunk(place: str, source: BinaryIO, at: int, stop: int) -> int:
     num_checked = 0
     while at < stop:
         fields, header_bytes = read_header(place, source, at)
-        size, crc = fields.get(_COMPRESSED_SIZE), fields.get(_CRC)
+        size, crc = fields.get(COMPRESSED_SIZE), fields.get(_CRC)
         if not isinstance(size, int) or not 0 <= size <= stop - at - header_bytes:
             raise damaged(place, at, f"says that it has {size} bytes")
         if not isinstance(crc, int):  # a writer stores them for all pages or for none

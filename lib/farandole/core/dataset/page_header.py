@@ -7,10 +7,12 @@ from typing import Any, BinaryIO
 
 from farandole.errors import DataError
 
+COMPRESSED_SIZE = 3
+"""Number of the field of the struct PageHeader in parquet.thrift that holds the bytes of the page behind the header."""
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
 _HEADER_BYTES, _MAX_HEADER_BYTES = 256, 16 * 1024 * 1024
-"""Read at first, and at most: statistics may hold values."""
+"""How much of a file is taken for a header at first, and at most: its statistics may hold long values."""
 
 
 def read_header(place: str, source: BinaryIO, at: int) -> tuple[dict[int, Any], int]:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+"""The version of manifests and files that this package writes, and the only one that it reads."""
 SPLITS = ("train", "val", "test")
+"""The three parts of every data set; elsewhere a split is named by its index here."""
 
 SIDE_TYPES = {
     str(kind): kind
@@ -15,7 +17,7 @@ SIDE_TYPES = {
         *(pa.timestamp("us"), pa.timestamp("us", tz="UTC")),
     )
 }
-"""What side columns may be, by the name under which a manifest lists them."""
+"""Types that a side column may have, by the name under which a manifest lists them."""
 
 CLEAN = pa.schema(
     [
@@ -85,4 +87,4 @@ REASONS = (
     "wrong_channels",  # an array whose shape no rule converts
     "nan_pixels",  # NaN or Inf in a pixel array
 )
-"""Why a record was rejected. Closed: a new reason is added here first."""
+"""All reasons for which a record can be rejected; a new one is added here first."""

@@ -13,13 +13,13 @@ class BalancePlan:
     """What happens to each class; keys are class names, in the order of the class counts."""
 
     repeats: dict[str, int]
-    """How often every image of the class is written; 0 where rows are dropped."""
+    """How often every image of each class is written; 0 where rows are dropped."""
     extras: dict[str, int]
-    """So many images of the class, fewer than it has, are written once more."""
+    """How many images of each class, fewer than it has, are written once more than the others."""
     targets: dict[str, int]
-    """Rows of the class after balancing."""
+    """How many rows each class has after balancing."""
     class_weights: dict[str, float]
-    """Weights for the loss; empty unless the strategy is weights."""
+    """What a row of each class weighs in the loss; empty unless the strategy is weights."""
 
 
 def plan_balance(class_counts: Mapping[str, int], *, strategy: str, max_repeats: int) -> BalancePlan:

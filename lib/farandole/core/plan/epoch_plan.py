@@ -25,8 +25,11 @@ from farandole.core.fingerprint import fingerprint
 from farandole.errors import ConfigError, DataError
 
 MAX_STREAMS = 64
-ROW_GROUPS_PER_STREAM = 8  # at least, so that the row groups cut in two by stream ends are at most one in eight
-WINDOW_ROWS = 16_384  # over all streams: how far apart two rows can stand and still change places
+"""How many streams an epoch has at most, hence how many ranks can read without meeting in a stream."""
+ROW_GROUPS_PER_STREAM = 8
+"""How many row groups a stream has at least, so that at most one in eight is cut in two by the end of a stream."""
+WINDOW_ROWS = 16_384
+"""How many rows the windows of all streams hold together: how far apart two rows can be and still change places."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class EpochPlan:
     num_rows: int
     num_streams: int
     window_rows: int
-    """Rows of one stream that are shuffled together."""
+    """How many consecutive rows of a stream are shuffled among each other."""
     row_group_order: np.ndarray
-    """int64 [G], the seeded order."""
+    """Numbers of the split's row groups in the order of the epoch, int64 [row groups]."""
     row_group_ends: np.ndarray
-    """int64 [G], the position after the last row of each row group in that order."""
+    """The position after the last row of each row group, in the order of the epoch, int64 [row groups]."""
     seed: int
     fingerprint: str
-    """Of everything that decides the order, the data set's fingerprint included; 64 hex digits."""
+    """Names everything that decides the order, the data set included, in 64 hex digits."""
 
     @property
     def num_full_steps(self) -> int:

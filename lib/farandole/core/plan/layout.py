@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 TARGET_FILE_BYTES = 64 * 1024 * 1024
+"""About how large the files of balanced/ become where layout.num_files = 0 leaves that open."""
 
 
 def num_files_for_bytes(num_rows: int, num_bytes: int, requested: int) -> int:

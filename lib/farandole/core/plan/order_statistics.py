@@ -12,9 +12,9 @@ import numpy as np
 from farandole.errors import DataError
 
 MAX_KEYS = 2**21
-"""Keys that may be fetched at once, 16 bytes each; fewer rows than that are sorted without counting first."""
+"""How many keys may be fetched at once, 16 bytes each; fewer rows than that are sorted without counting first."""
 MAX_BINS = 2**17
-"""Bins of one histogram, 8 bytes each; more only where there are more wanted keys than that."""
+"""How many bins a histogram has at most, 8 bytes each, unless more keys than that are wanted."""
 _MAX_DEPTH_BITS = 40
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -14,9 +14,9 @@ from farandole.core.plan import layout
 from farandole.core.plan.balance import BalancePlan
 
 MIN_PIECE_BYTES, MAX_PIECE_BYTES = 6 * 1024 * 1024, 64 * 1024 * 1024
-"""Images that a map task sorts at a time: the less, the more of it stays in the processor's caches."""
+"""Between how many bytes of images a piece has: the fewer, the more of them stay in the processor's caches."""
 MIN_PIECE_ROWS_PER_FILE = 32
-"""Rows that a piece sends to one output file, on average, so that there are not more piles than need be."""
+"""How many rows a piece sends to each output file, on average, at least: fewer would make more piles than need be."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Run:
 
     entry: FileEntry
     first: int
-    """Its first row group."""
+    """The number, in the file, of the first of them."""
     stop: int
-    """The row group after its last."""
+    """The number after that of the last of them."""
 
     @property
     def num_rows(self) -> int:
@@ -39,7 +39,7 @@ class Piece:
     """What a map task sorts at a time: a part of a large file, or several small ones."""
 
     split: int
-    """Index into SPLITS."""
+    """Which split the rows are of, as an index into schema.SPLITS."""
     runs: list[Run]
 
 
@@ -50,21 +50,21 @@ class RebalancePlan:
     clean: Path
     class_names: list[str]
     side_columns: dict[str, str]
-    """As in the manifest."""
+    """The columns that go with each image, as in Manifest.side_columns."""
     pieces: list[Piece]
     seed: int
     row_bytes: int
-    """Of an average image."""
+    """How many bytes an image takes in a file, on average."""
     counts: np.ndarray
-    """int64 [num_groups]: rows in clean/."""
+    """How many rows each group has in clean/, int64 [groups]."""
     repeats: np.ndarray
-    """int64 [num_groups]: every row is written so often, and ..."""
+    """How often every row of each group is written, int64 [groups]."""
     extras: np.ndarray
-    """int64 [num_groups]: ... so many rows once more."""
+    """How many rows of each group are written once more than the others, int64 [groups]."""
     targets: np.ndarray
-    """int64 [num_groups]: rows in balanced/."""
+    """How many rows each group has in balanced/, int64 [groups]."""
     dealt: list[np.ndarray]
-    """For each split int64 [num_classes, files of the split]: rows of a class in a file."""
+    """How many rows of a class each file gets: for each split int64 [classes, files of the split]."""
 
     @property
     def num_bytes(self) -> int:

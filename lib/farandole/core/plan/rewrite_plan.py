@@ -16,12 +16,13 @@ from farandole.core.plan.balance import BalancePlan
 from farandole.core.plan.rebalance_plan import RebalancePlan
 
 MAX_FILE_SPREAD = 0.25
-"""Train files hold as many rows as their mean, give or take this share. Rows come to their file of clean/ by a hash:
+"""By what share of the mean the rows of a train file may differ from it. Rows come to their file of clean/ by a hash:
 where a quarter of 2,048 records is in train, this is 5.6 standard deviations."""
 MIN_FILE_BYTES = 4 * 1024 * 1024
-"""On average, where there are more files than would be written: opening one costs as much as reading about 1 MB."""
+"""How large train files are on average at least, if there are more than would be written: opening costs like 1 MB."""
 MAX_CLUSTERING = 0.005
-"""Above, classes are not mixed. At 256 rows per row group it is 2.3 times the variance that chance alone would give."""
+"""Up to which clustering() classes count as mixed. At 256 rows per row group it is 2.3 times the variance
+that chance alone would give."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Mixing:
     """How the classes of some row groups lie."""
 
     class_counts: np.ndarray
-    """int64 [num_classes]."""
+    """How many rows each class has, int64 [classes]."""
     chi_square: float
-    """Over row groups and classes: (rows - expected) ** 2 / expected."""
+    """The sum of (rows - expected) ** 2 / expected over all row groups and classes."""
 
 
 def why_rewrite(clean: Manifest, balance: BalancePlan, plan: RebalancePlan, layout: Layout) -> str | None:

@@ -5,6 +5,7 @@ import math
 from farandole.errors import ConfigError
 
 SCHEDULES = ("constant", "linear", "cosine")
+"""What train.schedule may be."""
 
 
 def learning_rate(step: int, *, base_rate: float, schedule: str, num_steps: int, warmup_steps: int) -> float:

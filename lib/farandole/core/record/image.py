@@ -40,9 +40,9 @@ from farandole.core.record.plain_jpeg import decode_plain, least_side
 from farandole.core.record.quality import RejectedError, check_not_blank, check_num_bytes, check_size
 
 RULES_VERSION = 2
-"""Raised when a rule gives other pixels: what was made by the old one is stale then."""
+"""The version of the rules, raised when one of them gives other pixels: what was made before is stale then."""
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What may be opened. Pillow knows some forty more, old and rarely fuzzed."""
+"""The formats that are opened. Pillow knows some forty more, old and rarely fuzzed."""
 
 _SIGNATURES = {  # first bytes -> format, and the last bytes of a whole file where the format has an end mark
     b"\xff\xd8\xff": ("JPEG", b"\xff\xd9"),

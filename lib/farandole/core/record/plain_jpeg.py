@@ -14,7 +14,7 @@ from farandole.config.data import Image as ImageRules
 from farandole.core.record.quality import check_size
 
 MAX_PIXELS = 150_000_000
-"""Above, Pillow has a limit of its own."""
+"""Images with more pixels are left to Pillow, which has a limit of its own."""
 MIN_SHRUNK = 1.4
 """A JPEG is decoded at a smaller scale where both sides stay so many times as long as the longer one of the target. It
 then differs from the whole picture, resized, by 42 dB (PSNR of photos), as bilinear from Lanczos resizing by 36."""

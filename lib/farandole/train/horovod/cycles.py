@@ -18,10 +18,11 @@ from typing import Any
 from farandole.train.horovod.libc_calls import redirect
 
 CYCLE_SECONDS = 0.05
-"""HOROVOD_CYCLE_TIME. Longer than any cycle without sums: after a longer one Horovod does not pause at all."""
+"""What HOROVOD_CYCLE_TIME is set to: longer than any cycle without sums, after which Horovod does not pause at all."""
 SUM_CYCLE_SECONDS = 0.0002
-"""From the start of one cycle to that of the next while a sum is on its way."""
+"""How far apart cycles of Horovod start while a sum is on its way."""
 MAX_PAUSE_SECONDS = 0.02
+"""How long Horovod rests at most between two cycles."""
 
 
 class _Timespec(ctypes.Structure):
@@ -32,7 +33,7 @@ _Nanosleep = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Timespec), ctypes.c_
 
 
 class Cycles:
-    """Of this process's Horovod. Until `pause` is called, they are as Horovod has them."""
+    """The cycles of this process's Horovod, which until `pause` is called are as Horovod has them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

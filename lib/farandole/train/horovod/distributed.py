@@ -21,7 +21,7 @@ from farandole.train.horovod.host_name import answer_gethostname
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
 MAX_REQUESTS = 64
-"""How many the rendezvous server answers at a time, besides four of each rank."""
+"""How many requests the rendezvous server answers at a time, besides four of each rank."""
 _cycles = Cycles()
 
 

@@ -14,7 +14,7 @@ from farandole.core.batches.reader import Batch
 from farandole.core.batches.slice_reader import ALIGNMENT_BYTES
 
 DEPTH = 4
-"""Batches that are kept ready."""
+"""How many batches are kept ready in the queue."""
 
 
 def as_tensor(array: np.ndarray) -> Any:

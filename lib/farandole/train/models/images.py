@@ -84,8 +84,8 @@ def whitened_cnn(
 
 
 HEAD_GAIN = 3.56
-"""What the last layer's output is multiplied with, and its first weights divided by: as if its learning rate were the
-square of this times that of the biases, 0.67 / 0.053 in airbench94, which the optimizer need not know then."""
+"""What whitened_cnn multiplies the last layer's output with, and divides its first weights by: as if its learning rate
+were the square of this times that of the biases, 0.67 / 0.053 in airbench94, which the optimizer need not know then."""
 
 
 def passing_on(shape: Sequence[int], dtype: Any = None) -> Any:

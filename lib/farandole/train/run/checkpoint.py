@@ -28,23 +28,24 @@ class Position(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     epoch: int = 0
+    """The epoch that is being trained, from 0."""
     step: int = 0
-    """Steps of this epoch that are done."""
+    """How many steps of this epoch are done."""
     global_step: int = 0
-    """Optimizer steps done in all."""
+    """How many optimizer steps are done in all."""
     images: int = 0
-    """Rows trained in all."""
+    """How many rows were trained in all, over all ranks."""
     wall_seconds: float = 0.0
     """Time spent in training steps, evaluation not counted."""
     wait_seconds: float = 0.0
-    """Of that, time the leader waited for data."""
+    """How much of wall_seconds the leader waited for data."""
     checkpoint_seconds: float = 0.0
     """Time spent in writing checkpoints, beside the training."""
     checkpoint_pause_seconds: float = 0.0
-    """Time for which training stood still for them."""
+    """Time for which training stood still for checkpoints."""
     run_fingerprint: str = ""
     sha256: str = ""
-    """Of the safetensors file."""
+    """The SHA-256 of the safetensors file that belongs to it, in hex digits."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ class CheckpointWriter:
         self._last: Future[None] | None = None
         self._last_step = 0
         self.write_seconds = 0.0
-        """Spent in writing, beside the training."""
+        """Time spent in writing checkpoints, beside the training."""
         self.pause_seconds = 0.0
-        """For which training stood still, to copy tensors or to wait for the checkpoint before."""
+        """Time for which training stood still, to copy tensors or to wait for the checkpoint before."""
 
     def save(self, position: Position, snapshot: Callable[[], dict[str, np.ndarray]]) -> None:
         """Takes the snapshot, whose arrays nobody else may change, and returns; the rest happens in the thread.

@@ -26,9 +26,9 @@ class Run:
     train: Train
     augment: Augment
     manifest: Manifest
-    """Of the balanced data set."""
+    """What the balanced data set holds."""
     files: dict[str, SplitFiles]
-    """By split."""
+    """The files of each split, by its name."""
     directory: RunDirectory
     history: History
     world: World

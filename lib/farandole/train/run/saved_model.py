@@ -16,24 +16,25 @@ from farandole.train.models.build import build_model
 from farandole.train.run.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
 
 WEIGHTS = "weights.safetensors"
+"""What the file of the weights is called, beside model.json."""
 
 
 class SavedModel(BaseModel):
-    """model.json."""
+    """What model.json says of a model, whose weights lie beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[1] = 1
     name: str
-    """A key of MODELS in train/models/build.py."""
+    """Which model it is, as a key of MODELS in train/models/build.py."""
     arguments: dict[str, Any]
     precision: str
     image: ImageEntry
     image_rules: ImageRules | None = None
-    """How a picture is decoded for this model: core.image.decode(bytes, image_rules) gives what it was trained on. None
-    in models of versions that did not keep it."""
+    """How a picture is decoded for this model: core.record.image.decode(bytes, image_rules) gives what it was
+    trained on. None in models of versions that did not keep it."""
     rules_version: int | None = None
-    """core.image.RULES_VERSION of then."""
+    """What core.record.image.RULES_VERSION was when the model was saved."""
     class_names: list[str]
     weights_sha256: str
 

@@ -12,9 +12,9 @@ from farandole.train.models.layers import PatchWhitening
 from farandole.train.run.saved_model import load_weights_into
 
 FITTED_ROWS = 5_000
-"""Images to which layers are fitted, at most: the first of the train split, which rebalance has shuffled."""
+"""To how many images layers are fitted at most: the first of the train split, which rebalance has shuffled."""
 FITTED_PIXELS = FITTED_ROWS * 32 * 32
-"""In all of them, at most: fitting takes about 70 bytes for each."""
+"""How many pixels the images to which layers are fitted have in all, at most: each takes about 70 bytes then."""
 
 
 def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world: World) -> None:

@@ -31,9 +31,9 @@ class LogWindow:
     num_correct: int = 0
     num_rows: int = 0
     started: float = 0.0
-    """time.perf_counter() then."""
+    """What time.perf_counter() gave when the window began."""
     waited: float = 0.0
-    """Seconds that the epoch's batches had been waited for then."""
+    """For how many seconds the epoch's batches had been waited for when the window began."""
 
     def line(self, now: float, waited: float) -> dict[str, float]:
         """Its figures, at a time and with the seconds waited for batches until then."""
