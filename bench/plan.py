@@ -10,11 +10,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from manifests import file_entry, make_manifest, split_entry
 
-from farandole.config.load import parse_config
+from farandole.config.layout import Layout
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
@@ -44,10 +45,9 @@ def main() -> None:
     own = slice_for(plan, 0, 64)
     step("one rank's first windows, of 64", lambda: [next(own.windows(stream)) for stream in own.streams])
     counts = manifest.splits["train"].class_counts
-    config = parse_config({"balance": {"strategy": "oversample"}, "layout": {"rewrite": "auto"}})
     balance = plan_balance(counts, strategy="oversample", max_repeats=10)
-    rebalancing = step("plan_rebalance", lambda: plan_rebalance(manifest, balance, config))
-    step("why_rewrite", lambda: why_rewrite(manifest, balance, rebalancing, config.layout))
+    rebalancing = step("plan_rebalance", lambda: plan_rebalance(manifest, balance, Path("clean"), seed=0, num_files=0))
+    step("why_rewrite", lambda: why_rewrite(manifest, balance, rebalancing, Layout(rewrite="auto")))
     if peak_mb() > options.limit_mb:
         print(f"error[5]: planning took {peak_mb():.0f} MB, the limit is {options.limit_mb} MB", file=sys.stderr)
         sys.exit(5)

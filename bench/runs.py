@@ -135,7 +135,8 @@ def preprocess(work: Path) -> Job:
 
     def job() -> None:
         shutil.rmtree(work / "preprocessed", ignore_errors=True)  # else it would take the pictures over
-        preprocess(spark, config, list_source(config), config_fingerprint="bench", parent_fingerprint="bench")
+        listing = list_source(config.data, config.missing)
+        preprocess(spark, config, listing, config_fingerprint="bench", parent_fingerprint="bench")
 
     return _after_one(job)
 

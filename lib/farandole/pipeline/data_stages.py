@@ -36,9 +36,9 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
         DataError: the input, or what lies in clean/, is bad.
     """
     _keep_source_apart(config)
-    listing = list_source(config)
+    listing = list_source(config.data, config.missing)
     own = fingerprint([_sections(config, "data", "image", "missing", "split"), RULES_VERSION])
-    parent = source_fingerprint(config, listing)
+    parent = source_fingerprint(config.data, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:
         say("preprocess: up to date")

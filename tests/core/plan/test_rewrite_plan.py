@@ -1,6 +1,7 @@
 """layout.rewrite = "auto": which files of clean/ will do, by the manifest and by how classes lie in row groups."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def reason(train: list[list[int]], *, skew: int = 0, strategy: str = "none", **l
     clean = make_manifest(splits, image_shape=(32, 32, 3))
     config = parse_config({"balance": {"strategy": strategy}, "layout": {"rewrite": "auto", **layout}})
     balance = plan_balance(clean.splits["train"].class_counts, strategy=strategy, max_repeats=10)
-    return why_rewrite(clean, balance, plan_rebalance(clean, balance, config), config.layout)
+    plan = plan_rebalance(clean, balance, Path("clean"), seed=0, num_files=config.layout.num_files)
+    return why_rewrite(clean, balance, plan, config.layout)
 
 
 EVEN = [[205] * 8] * 6

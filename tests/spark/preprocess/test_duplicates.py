@@ -1,5 +1,6 @@
 """Equal pictures: which one stays, and that tasks which share the digests out find what one finds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.spark.preprocess import duplicates
-from farandole.spark.source.records import Source
+from farandole.spark.source.records import Part, Records, Source
 
 
 def test_find_dropped_on_literal_rows() -> None:
@@ -39,6 +40,10 @@ def test_find_dropped_on_literal_rows() -> None:
     ]
 
 
+def no_records(_: pa.Table, __: int) -> Iterator[Records]:
+    return iter([])
+
+
 @pytest.mark.parametrize("num_tasks", [1, 3])
 def test_tasks_share_the_digests_out(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_tasks: int
@@ -55,11 +60,13 @@ def test_tasks_share_the_digests_out(
         (tmp_path / "parts").mkdir(exist_ok=True)
         pq.write_table(parts[-1], tmp_path / f"parts/part-{part:05d}.parquet")
     monkeypatch.setattr(duplicates, "ROWS_PER_TASK", -(-23 // num_tasks))
-    source = Source(class_names=[], given=frozenset(), num_parts=2, input_rows=23, num_files=1, side_columns={})
+    source = Source(
+        class_names=[], given=frozenset(), num_parts=2, input_rows=23, num_files=1, side_columns={}, read=no_records
+    )
     duplicates.drop_duplicates(spark, source, tmp_path)
     assert len(list((tmp_path / "dropped").iterdir())) == num_tasks
-    assert duplicates.read_dropped(tmp_path, 0).num_rows == 0
-    dropped = duplicates.read_dropped(tmp_path, 1).sort_by("image_id").to_pylist()
+    assert duplicates.read_dropped(Part(tmp_path, 0, source)).num_rows == 0
+    dropped = duplicates.read_dropped(Part(tmp_path, 1, source)).sort_by("image_id").to_pylist()
     assert [(row["image_id"], row["kept_image_id"]) for row in dropped] == [
         (f"1/{index:02d}", f"0/{index:02d}") for index in range(1, 12)
     ]

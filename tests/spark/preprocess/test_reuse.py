@@ -31,10 +31,14 @@ def config_for(tmp_path: Path, work: str, **data: Any) -> Config:
     )
 
 
+def listing_of(config: Config) -> pa.Table:
+    return records.list_source(config.data, config.missing)
+
+
 def run(spark: SparkSession, config: Config, capfd: pytest.CaptureFixture[str], settings: str = "c") -> str:
     """Runs preprocess, and returns what it says of pictures that it took over."""
-    listing = records.list_source(config)
-    parent = records.source_fingerprint(config, listing)
+    listing = listing_of(config)
+    parent = records.source_fingerprint(config.data, listing)
     capfd.readouterr()
     clean.preprocess(spark, config, listing, config_fingerprint=settings * 64, parent_fingerprint=parent)
     return "".join(line for line in capfd.readouterr().err.splitlines() if "reused" in line)
@@ -60,18 +64,17 @@ def stage(
     """How many pictures a run would take over, and its staged parts, which all that it writes follows from. `then` is
     what happens between its look at the old data set and the tasks."""
     staging.mkdir()
-    source = records.prepare(spark, config, records.list_source(config), staging)
-    old = reuse.plan_reuse(spark, config, staging, config_fingerprint=settings * 64, version=version)
+    source = records.prepare(spark, config.data, config.missing, config.image, listing_of(config), staging)
+    old = reuse.plan_reuse(spark, config.work / "clean", config.image, staging, settings=settings * 64, version=version)
     then()
-    num_reused = sum(decode_parts.stage_part(config, source, old, staging, part) for part in range(source.num_parts))
+    parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
+    num_reused = sum(decode_parts.stage_part(part, config.missing, config.image, old) for part in parts)
     places = [field.name for field in FIELDS]
     staged = {}
-    for part in range(source.num_parts):
-        rows, rejected = (
-            pq.ParquetFile(staging / folder / f"part-{part:05d}.parquet").read() for folder in ("parts", "rejected")
-        )
+    for part in parts:
+        rows, rejected = (part.read(folder) for folder in ("parts", "rejected"))
         images = StagedImages(staging).take(*(rows[name].to_numpy() for name in places)).to_pylist()
-        staged[part] = rows.drop_columns(places).to_pylist(), images, rejected.to_pylist()
+        staged[part.number] = rows.drop_columns(places).to_pylist(), images, rejected.to_pylist()
     return num_reused, staged
 
 

@@ -224,15 +224,15 @@ def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
 
 def test_number_of_files_follows_the_bytes_of_the_input(tmp_path):
     jpeg = write_clean(tmp_path, tables(), encoding="jpeg")
-    config = config_for(tmp_path, "none", num_files=0)
     balance = plan_balance(jpeg.splits["train"].class_counts, strategy="none", max_repeats=1)
     files = [file for split in SPLITS for file in jpeg.splits[split].files]
-    plan = plan_rebalance(jpeg, balance, config)
+    plan = plan_rebalance(jpeg, balance, tmp_path, seed=0, num_files=0)
     assert plan.row_bytes == sum(file.num_bytes for file in files) // sum(file.num_rows for file in files)
     assert plan.num_files == 3  # one for each split
     raw = jpeg.model_copy(update={"image": ImageEntry(height=1000, width=1000, channels=3, encoding="raw")})
-    assert plan_rebalance(raw, balance, config).row_bytes == 3_000_000
-    assert plan_rebalance(raw, balance, config).dealt[0].shape == (3, 3)  # 57 rows of 3 MB in files of 64 MiB
+    plan = plan_rebalance(raw, balance, tmp_path, seed=0, num_files=0)
+    assert plan.row_bytes == 3_000_000
+    assert plan.dealt[0].shape == (3, 3)  # 57 rows of 3 MB in files of 64 MiB
 
 
 def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch):
@@ -246,7 +246,7 @@ def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch)
     ]
     for rows, num_pieces in ((1, 18), (10, 10), (24, 5), (1000, 3)):
         monkeypatch.setattr("farandole.core.plan.rebalance_plan.MAX_PIECE_BYTES", rows * SIDE * SIDE * 3)
-        pieces = plan_rebalance(clean, balance, config_for(tmp_path, "none")).pieces
+        pieces = plan_rebalance(clean, balance, tmp_path, seed=0, num_files=3).pieces
         assert len(pieces) == num_pieces
         assert all(sum(run.num_rows for run in piece.runs) <= max(rows, 5) for piece in pieces)
         runs = [(piece.split, run) for piece in pieces for run in piece.runs]

@@ -1,20 +1,20 @@
 """Listings: every file is a record, nothing is followed, and what cannot be listed whole is refused."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from farandole.config.data import Image
-from farandole.config.load import Config, Data
+from farandole.config.data import Data, Image
 from farandole.core.record.quality import RejectedError
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source import folder as ingest
+from farandole.spark.source.folder import file_loader, list_folder
+from farandole.spark.source.listing import LISTING, listing_fingerprint
 
 
-def folder(path: Path, **image: int) -> Config:
-    return Config(data=Data(source="folder", path=str(path)), image=Image(**image))
+def folder(path: Path) -> Data:
+    return Data(source="folder", path=str(path))
 
 
 def put(root: Path, *paths: str) -> None:
@@ -24,7 +24,7 @@ def put(root: Path, *paths: str) -> None:
 
 
 def listed(root: Path) -> list[tuple[str, str | None, str | None, str | None]]:
-    rows = ingest.list_records(folder(root)).to_pylist()
+    rows = list_folder(folder(root)).to_pylist()
     return [(row["image_id"], row["split"], row["class_name"], row["reason"]) for row in rows]
 
 
@@ -77,13 +77,13 @@ def test_split_folders_beside_others_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"has the split folders \['test', 'train'\] beside \['extra'\], which are none"
     ):
-        ingest.list_records(folder(tmp_path))
+        list_folder(folder(tmp_path))
 
 
 def test_sizes_and_the_schema(tmp_path: Path) -> None:
     put(tmp_path, "a/1234567")
-    table = ingest.list_records(folder(tmp_path))
-    assert table.schema == ingest.LISTING
+    table = list_folder(folder(tmp_path))
+    assert table.schema == LISTING
     assert table["num_bytes"].to_pylist() == [len("a/1234567")]
 
 
@@ -118,7 +118,7 @@ def test_a_linked_folder_is_refused_by_name(tmp_path: Path) -> None:
     put(tmp_path, "a/1")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(DataError, match=r"folder '.*/b' is a symbolic link; its files would be missed"):
-        ingest.list_records(folder(tmp_path))
+        list_folder(folder(tmp_path))
 
 
 def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,27 +132,27 @@ def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "scandir", refuse_b)
     with pytest.raises(DataError, match=r"cannot list folder '.*/b/?': Permission denied"):
-        ingest.list_records(folder(tmp_path))
+        list_folder(folder(tmp_path))
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist; give the folder"):
-        ingest.list_records(folder(tmp_path / "nowhere"))
+        list_folder(folder(tmp_path / "nowhere"))
     put(tmp_path, "file")
     with pytest.raises(DataError, match=r"data.path '.*/file' is not a directory"):
-        ingest.list_records(folder(tmp_path / "file"))
+        list_folder(folder(tmp_path / "file"))
     with pytest.raises(DataError, match=r"holds 1 files but no class folders; expected SPLIT/CLASS/FILE or CLASS/FILE"):
-        ingest.list_records(folder(tmp_path))
+        list_folder(folder(tmp_path))
     (tmp_path / "empty/cat").mkdir(parents=True)
     with pytest.raises(DataError, match=r"data.path '.*/empty' holds no files"):
-        ingest.list_records(folder(tmp_path / "empty"))
+        list_folder(folder(tmp_path / "empty"))
 
 
 def test_the_fingerprint_follows_ids_sizes_splits_classes_and_reasons(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1", "test/dog/2")
 
     def now() -> str:
-        return ingest.listing_fingerprint(ingest.list_records(folder(tmp_path)))
+        return listing_fingerprint(list_folder(folder(tmp_path)))
 
     seen = [now()]
     assert now() == seen[0]
@@ -165,45 +165,15 @@ def test_the_fingerprint_follows_ids_sizes_splits_classes_and_reasons(tmp_path: 
     (tmp_path / "test/dog").rename(tmp_path / "test/cow")
     seen.append(now())
     assert len(set(seen)) == len(seen)
-    table = ingest.list_records(folder(tmp_path))
+    table = list_folder(folder(tmp_path))
     for column in ("split", "class_name", "reason"):
         other = table.set_column(table.schema.get_field_index(column), column, [["x"] * table.num_rows])
-        assert ingest.listing_fingerprint(other) != ingest.listing_fingerprint(table)
+        assert listing_fingerprint(other) != listing_fingerprint(table)
 
 
-def test_digits_are_those_of_scikit_learn() -> None:
-    from sklearn.datasets import load_digits
-
-    bundled, read = load_digits(), ingest._read_digits()
-    assert np.array_equal(read[:, :-1], bundled.data)
-    assert np.array_equal(read[:, -1], bundled.target)
-
-
-def test_digits_are_listed_and_loaded() -> None:
-    config = Config()
-    table = ingest.list_records(config)
-    assert table.num_rows == 1797
-    assert table.slice(1796).to_pylist() == [
-        {
-            "image_id": "digits/1796",
-            "source": "digits/1796",
-            "split": None,
-            "class_name": "8",
-            "num_bytes": 64,
-            "modified_ns": 0,
-            "reason": None,
-            "detail": None,
-        }
-    ]
-    pixels = ingest.open_source(config)("digits/0000")
-    assert isinstance(pixels, np.ndarray)
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (8, 8))
-    assert pixels[0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # round(x * 255 / 16) of 0 0 5 13 9 1 0 0
-
-
-def rejection(config: Config, source: str) -> tuple[str, str]:
+def rejection(load: Callable[[str], bytes], source: str) -> tuple[str, str]:
     with pytest.raises(RejectedError) as caught:
-        ingest.open_source(config)(source)
+        load(source)
     return caught.value.reason, caught.value.detail
 
 
@@ -212,17 +182,17 @@ def test_files_are_read_or_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "a/empty").touch()
     (tmp_path / "a/link").symlink_to("1")
     os.mkfifo(tmp_path / "a/pipe")
-    config = folder(tmp_path, max_file_bytes=5)
-    assert ingest.open_source(config)("a/1") == b"a/1"
-    assert rejection(config, "a/long") == ("too_large", "6 bytes, above image.max_file_bytes = 5")
-    assert rejection(config, "a/empty") == ("missing_image", "the file is empty")
-    assert rejection(config, "a/gone") == ("missing_image", "the file is gone since it was listed")
-    assert rejection(config, "a/link")[0] == "unsafe_path"
-    assert rejection(config, "a/pipe") == ("unreadable", "not a regular file")  # and does not wait for a writer
-    assert rejection(config, "a") == ("unreadable", "not a regular file")
+    load = file_loader(folder(tmp_path), Image(max_file_bytes=5))
+    assert load("a/1") == b"a/1"
+    assert rejection(load, "a/long") == ("too_large", "6 bytes, above image.max_file_bytes = 5")
+    assert rejection(load, "a/empty") == ("missing_image", "the file is empty")
+    assert rejection(load, "a/gone") == ("missing_image", "the file is gone since it was listed")
+    assert rejection(load, "a/link")[0] == "unsafe_path"
+    assert rejection(load, "a/pipe") == ("unreadable", "not a regular file")  # and does not wait for a writer
+    assert rejection(load, "a") == ("unreadable", "not a regular file")
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)  # tests may run as root, whom no mode bits stop
-    assert rejection(config, "a/1") == ("unreadable", "Permission denied")
+    assert rejection(load, "a/1") == ("unreadable", "Permission denied")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -18,10 +19,14 @@ from farandole.spark.source import records
 from labelled_folder import SIDE, config_for, put, write
 
 
+def listing_of(config: Config) -> pa.Table:
+    return records.list_source(config.data, config.missing)
+
+
 def run(spark: SparkSession, config: Config) -> Manifest:
-    listing = records.list_source(config)
+    listing = listing_of(config)
     own = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))
-    parent = records.source_fingerprint(config, listing)
+    parent = records.source_fingerprint(config.data, listing)
     return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
 
 
@@ -58,7 +63,7 @@ def test_a_label_table_goes_all_the_way(spark: SparkSession, tmp_path: Path) -> 
     (tmp_path / "labels.jsonl").write_text("\n".join(objects))
     options = {"missing": {"columns": RULES}, "keep_columns": ["weight", "name"]}
     config, other = (config_for(tmp_path, str(tmp_path / f"labels.{kind}"), **options) for kind in ("csv", "jsonl"))
-    assert records.list_source(other).to_pylist() == records.list_source(config).to_pylist()
+    assert listing_of(other).to_pylist() == listing_of(config).to_pylist()
     manifest = run(spark, config)
     assert manifest.class_names == ["9", "10"]
     assert manifest.side_columns == {"weight": "double", "name": "string"}

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from farandole.config.load import Config
@@ -13,13 +14,17 @@ from farandole.spark.source import records
 from labelled_folder import config_for, put, write
 
 
+def listing_of(config: Config) -> pa.Table:
+    return records.list_source(config.data, config.missing)
+
+
 def listed(config: Config, *columns: str) -> list[tuple[Any, ...]]:
-    rows = records.list_source(config).to_pylist()
+    rows = listing_of(config).to_pylist()
     return [tuple(row[name] for name in (columns or ("image_id", "split", "class_name", "reason"))) for row in rows]
 
 
 def now(config: Config) -> str:
-    return records.source_fingerprint(config, records.list_source(config))
+    return records.source_fingerprint(config.data, listing_of(config))
 
 
 def test_labels_and_splits_come_from_the_table_alone(tmp_path: Path) -> None:
@@ -108,7 +113,7 @@ def test_null_labels_are_filled_but_not_those_of_files_without_a_row(tmp_path: P
         ("gone", None, "missing_image"),
     ]
     with pytest.raises(ConfigError, match=r"missing.label = 'dog' is no class; known are cat$"):
-        records.list_source(config_for(tmp_path, missing={"label": "dog"}))
+        listing_of(config_for(tmp_path, missing={"label": "dog"}))
 
 
 def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
@@ -162,28 +167,28 @@ def test_tables_that_will_not_do_are_named(tmp_path: Path, name: str, content: b
     put(tmp_path / "raw", "1")
     (tmp_path / "raw" / name).write_bytes(content)
     with pytest.raises((DataError, ConfigError), match=message) as caught:
-        records.list_source(config_for(tmp_path, name))
+        listing_of(config_for(tmp_path, name))
     assert caught.value.exit_code == (2 if "has no" in message and "column:" in message else 3)
 
 
 def test_configs_that_will_not_do(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1", "2")
     with pytest.raises(ConfigError, match=r"data.label_table '.*/raw/none.csv' does not exist; paths are relative to"):
-        records.list_source(config_for(tmp_path, "none.csv"))
+        listing_of(config_for(tmp_path, "none.csv"))
     with pytest.raises(ConfigError, match=r"data.label_table = 'a.txt'; expected a .csv, .json or .jsonl file"):
         config_for(tmp_path, "a.txt")
     write(tmp_path, "file,label,id\n1,2,7\n2,2,7\n")
     with pytest.raises(DataError, match=r"data.id_column = 'id': 1 ids occur more than once, such as '7'; ids name"):
-        records.list_source(config_for(tmp_path, id_column="id"))
+        listing_of(config_for(tmp_path, id_column="id"))
     write(tmp_path, "file,label,id\n1,2,7\n2,2,\n")
     with pytest.raises(DataError, match=r"data.id_column = 'id' is null in row labels.csv#1; every row needs an id"):
-        records.list_source(config_for(tmp_path, id_column="id"))
+        listing_of(config_for(tmp_path, id_column="id"))
     with pytest.raises(DataError, match=r"data.split_column = 'label' is '2' in row labels.csv#0; expected train, val"):
-        records.list_source(config_for(tmp_path, split_column="label", label_column="id"))
+        listing_of(config_for(tmp_path, split_column="label", label_column="id"))
     with pytest.raises(ConfigError, match=r"data.pixel_shape = \[4, 4\], but images are files; remove the shape"):
-        records.list_source(config_for(tmp_path, pixel_shape=[4, 4]))
+        listing_of(config_for(tmp_path, pixel_shape=[4, 4]))
     with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist"):
-        records.list_source(config_for(tmp_path, path=str(tmp_path / "nowhere")))
+        listing_of(config_for(tmp_path, path=str(tmp_path / "nowhere")))
     inside = str(tmp_path / "work/clean/labels.csv")
     with pytest.raises(ConfigError, match=r"data.label_table '.*labels.csv' lies in .*clean, which is written anew"):
         stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))

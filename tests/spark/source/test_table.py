@@ -50,9 +50,13 @@ def config_for(tmp_path: Path, *, missing: dict[str, Any] | None = None, **data:
     return parse_config(tables)
 
 
+def listing_of(config: Config) -> pa.Table:
+    return records.list_source(config.data, config.missing)
+
+
 def run(spark: SparkSession, config: Config) -> Manifest:
-    listing = records.list_source(config)
-    parent = records.source_fingerprint(config, listing)
+    listing = listing_of(config)
+    parent = records.source_fingerprint(config.data, listing)
     own = fingerprint(
         config.model_dump(include={"data", "image", "missing", "split"})
     )  # what is taken over depends on it
@@ -335,7 +339,7 @@ def test_huge_row_groups_are_cut_and_small_files_read_together(tmp_path: Path) -
     for number in range(3):
         put(tmp_path / "raw", f"small-{number}.parquet", small)
     put(tmp_path / "raw", "huge.parquet", {"image": [b"x"] * 5000, "label": [1] * 5000})
-    pieces = records.list_source(config_for(tmp_path)).to_pylist()
+    pieces = listing_of(config_for(tmp_path)).to_pylist()
     assert [(piece["part"], piece["path"], piece["start"], piece["stop"]) for piece in pieces] == [
         (0, "huge.parquet", 0, 1667),
         (1, "huge.parquet", 1667, 3334),
@@ -365,11 +369,11 @@ def test_a_flipped_bit_in_a_table_of_sparks_is_refused(spark: SparkSession, tmp_
     target = tmp_path / "table"
     spark.createDataFrame(images, "image binary, label int").coalesce(1).write.parquet(target.as_uri())
     config = parse_config({"data": {"source": "table", "path": str(target)}})
-    listing = records.list_source(config)
-    assert sum(table.num_rows for table in table_rows.read_rows(config, listing, 100)) == 40
+    listing = listing_of(config)
+    assert sum(table.num_rows for table in table_rows.read_pieces(config.data, config.missing, listing, 100)) == 40
     (path,) = target.glob("*.parquet")
     data = bytearray(path.read_bytes())
     data[data.index(images[20][0]) + 500] ^= 1
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"row group 0, column 'image': the page at byte 4 has CRC32 \w+, its"):
-        list(table_rows.read_rows(config, listing, 100))
+        list(table_rows.read_pieces(config.data, config.missing, listing, 100))

@@ -29,14 +29,18 @@ def put(path: Path, **changed: Any) -> Path:
     return path
 
 
+def listing_of(config: Config) -> pa.Table:
+    return records.list_source(config.data, config.missing)
+
+
 def read(config: Config, pieces: pa.Table) -> pa.Table:
-    return pa.concat_tables(table_rows.read_rows(config, pieces, 100))
+    return pa.concat_tables(table_rows.read_pieces(config.data, config.missing, pieces, 100))
 
 
 def test_the_middle_of_a_row_group_is_read_right(tmp_path: Path) -> None:
     labels = ["cat", "", "elephant", None] * 1250
     config = config_for(put(tmp_path / "x.parquet", image=[b"x"] * 5000, label=labels, size=None))
-    pieces = records.list_source(config)
+    pieces = listing_of(config)
     rows = read(config, pieces.filter(pa.array([part == 1 for part in pieces["part"].to_pylist()])))
     assert rows["class_name"].to_pylist() == [name or None for name in labels[1667:3334]]
     assert rows["image_id"].to_pylist() == [f"x.parquet#{number}" for number in range(1667, 3334)]
@@ -51,7 +55,7 @@ def test_all_files_that_differ_are_listed(tmp_path: Path) -> None:
     put(tmp_path / "day=1/more.parquet", extra=[1, 2])
     put(tmp_path / "flat.parquet")
     with pytest.raises(DataError) as caught:
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
     assert str(caught.value) == (
         f"4 of 7 files in data.path {str(tmp_path)!r} differ from the others: day=1/less.parquet lacks 'size'; "
         f"day=1/more.parquet has 'extra' besides; day=1/text.parquet has 'label' as string, not int64; "
@@ -62,7 +66,7 @@ def test_all_files_that_differ_are_listed(tmp_path: Path) -> None:
 def test_a_column_beside_a_folder_of_its_name_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "size=3/x.parquet")
     with pytest.raises(DataError, match=r"1 of 1 files .*: size=3/x.parquet has a column that is a folder's KEY, too;"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
 
 
 def test_storage_is_no_difference(tmp_path: Path) -> None:
@@ -74,14 +78,14 @@ def test_storage_is_no_difference(tmp_path: Path) -> None:
         image=pa.array(ROWS["image"], pa.large_binary()),
     )
     config = config_for(tmp_path, keep_columns=["size"])
-    assert read(config, records.list_source(config))["side:size"].to_pylist() == ["x", "y", "x", "x", "x", None]
+    assert read(config, listing_of(config))["side:size"].to_pylist() == ["x", "y", "x", "x", "x", None]
 
 
 def test_nanoseconds_and_zones_become_what_spark_reads(tmp_path: Path) -> None:
     moment = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
     put(tmp_path / "a.parquet", size=pa.array([moment, None], pa.timestamp("ns", "Europe/Berlin")))
     config = config_for(tmp_path, keep_columns=["size"])
-    column = read(config, records.list_source(config))["side:size"]
+    column = read(config, listing_of(config))["side:size"]
     assert (str(column.type), column.to_pylist()) == ("timestamp[us, tz=UTC]", [moment, None])
 
 
@@ -100,11 +104,11 @@ def test_folders_are_columns(tmp_path: Path, names: list[str], kind: str, values
         put(tmp_path / f"day={name}" / "x.parquet", label=None)
     config = config_for(tmp_path, label_column="size", keep_columns=["day"])
     with pytest.raises(DataError, match=r"data.label_column = 'size' is double; expected integers or strings"):
-        records.list_source(config)
+        listing_of(config)
     for name in names:
         put(tmp_path / f"day={name}" / "x.parquet")
     config = config_for(tmp_path, keep_columns=["day"])
-    found = read(config, records.list_source(config))["side:day"]
+    found = read(config, listing_of(config))["side:day"]
     assert str(found.type) == kind
     assert found.to_pylist()[::2] == values
 
@@ -113,11 +117,11 @@ def test_one_file_is_a_table_and_the_path_may_hold_the_label(tmp_path: Path) -> 
     path = put(tmp_path / "label=cat/x.parquet", label=None)
     config = config_for(path, label_column="size")
     with pytest.raises(DataError, match="'size' is double"):
-        records.list_source(config)
+        listing_of(config)
     config = config_for(tmp_path)
-    rows = read(config, records.list_source(config))
+    rows = read(config, listing_of(config))
     assert (rows["class_name"].to_pylist(), rows["image"].to_pylist()) == (["cat", "cat"], [b"one", b"two"])
-    scanned = table_rows.read_rows(config, records.list_source(config), 100, with_images=False)
+    scanned = table_rows.read_pieces(config.data, config.missing, listing_of(config), 100, with_images=False)
     assert next(scanned)["class_name"].to_pylist() == ["cat", "cat"]
 
 
@@ -125,15 +129,15 @@ def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
     path = put(tmp_path / "x.parquet")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"x.parquet is not a readable Parquet file: .*; it is cut off or damaged"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
     path.write_bytes(b"")
     with pytest.raises(DataError, match=r"x.parquet is not a readable Parquet file"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
 
 
 def test_a_file_that_vanishes_or_changes_is_named(tmp_path: Path) -> None:
     path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
-    pieces = records.list_source(config)
+    pieces = listing_of(config)
     put(path, label=[1, 3], size=[1.0, 2.0])
     with pytest.raises(DataError, match=r"x.parquet changed since it was listed; run again when nobody changes"):
         read(config, pieces)
@@ -144,7 +148,7 @@ def test_a_file_that_vanishes_or_changes_is_named(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_in_a_page_header_is_named(tmp_path: Path) -> None:
     path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
-    pieces = records.list_source(config)
+    pieces = listing_of(config)
     data = bytearray(path.read_bytes())
     data[4:12] = bytes(byte ^ 0xFF for byte in data[4:12])
     path.write_bytes(data)
@@ -154,19 +158,19 @@ def test_a_flipped_bit_in_a_page_header_is_named(tmp_path: Path) -> None:
 
 def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.path '.*none' does not exist; give the folder that holds the Parquet"):
-        records.list_source(config_for(tmp_path / "none"))
+        listing_of(config_for(tmp_path / "none"))
     with pytest.raises(DataError, match=r"holds no Parquet files"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
     put(tmp_path / "x.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.int64()), size=None)
     with pytest.raises(DataError, match=r"holds 1 Parquet files, but no rows"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
     (tmp_path / "link.parquet").symlink_to("x.parquet")
     with pytest.raises(DataError, match=r"'link.parquet' in data.path is a link or no file, or has an unsafe name"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
     (tmp_path / "link.parquet").unlink()
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(DataError, match=r"'pipe.parquet' in data.path is a link or no file"):
-        records.list_source(config_for(tmp_path))
+        listing_of(config_for(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -181,12 +185,12 @@ def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
 def test_files_of_a_table_with_a_log_are_refused(tmp_path: Path, log: str, kind: str, given: str) -> None:
     table = tmp_path / "lake/sub"
     put(table / "day=1/x.parquet")
-    assert records.list_source(config_for(tmp_path / given)).num_rows == 1
+    assert listing_of(config_for(tmp_path / given)).num_rows == 1
     (table / log).parent.mkdir()
     (table / log).touch()
     found = table / (log if kind == "Iceberg" else Path(log).parent)
     with pytest.raises(DataError) as caught:
-        records.list_source(config_for(tmp_path / given))
+        listing_of(config_for(tmp_path / given))
     assert str(caught.value) == (
         f"data.path {str(tmp_path / given)!r} holds files of a {kind} table, those of deleted and replaced rows, too: "
         f"{str(found)!r} was found; write the version that you want as plain Parquet, with "
@@ -199,7 +203,7 @@ def test_a_link_into_a_table_with_a_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table/_delta_log").mkdir()
     (tmp_path / "link").symlink_to("table/day=1")
     with pytest.raises(DataError, match=r"data.path '.*/link' holds files of a Delta table, .*/table/_delta_log' was"):
-        records.list_source(config_for(tmp_path / "link"))
+        listing_of(config_for(tmp_path / "link"))
 
 
 def test_plain_folders_with_such_names_are_read(tmp_path: Path) -> None:
@@ -211,7 +215,7 @@ def test_plain_folders_with_such_names_are_read(tmp_path: Path) -> None:
         ".": ["data/metadata/y.metadata.parquet", "metadata/x.parquet"],
         "metadata": ["x.parquet"],
     }.items():
-        assert records.list_source(config_for(tmp_path / folder))["path"].to_pylist() == paths
+        assert listing_of(config_for(tmp_path / folder))["path"].to_pylist() == paths
 
 
 def test_every_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +230,7 @@ def test_every_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return entries
 
     monkeypatch.setattr(os, "scandir", count)
-    records.list_source(config_for(tmp_path))
+    listing_of(config_for(tmp_path))
     assert sorted(listed) == ["_hidden", "a", "metadata", tmp_path.name]
 
 
@@ -246,7 +250,7 @@ def test_every_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_columns_that_will_not_do(tmp_path: Path, data: dict[str, Any], message: str) -> None:
     put(tmp_path / "x.parquet", odd=[[1], [2]])
     with pytest.raises((ConfigError, DataError), match=message):
-        records.list_source(config_for(tmp_path, **data))
+        listing_of(config_for(tmp_path, **data))
 
 
 @pytest.mark.parametrize(
@@ -268,15 +272,15 @@ def test_policies_that_will_not_do(tmp_path: Path, name: str, rule: dict[str, An
     put(tmp_path / "x.parquet", word=["a", "b"])
     config = config_for(tmp_path, missing={"columns": {name: rule}}, keep_columns=["size", "word"])
     with pytest.raises(ConfigError, match=message):
-        records.list_source(config)
+        listing_of(config)
 
 
 def test_the_fingerprint_follows_the_footers(tmp_path: Path) -> None:
     path, config = put(tmp_path / "x.parquet"), config_for(tmp_path)
-    seen = {records.source_fingerprint(config, records.list_source(config)) for _ in range(2)}
+    seen = {records.source_fingerprint(config.data, listing_of(config)) for _ in range(2)}
     put(path, label=[1, 3])
-    seen.add(records.source_fingerprint(config, records.list_source(config)))
+    seen.add(records.source_fingerprint(config.data, listing_of(config)))
     path.rename(tmp_path / "y.parquet")
-    seen.add(records.source_fingerprint(config, records.list_source(config)))
+    seen.add(records.source_fingerprint(config.data, listing_of(config)))
     assert len(seen) == 3
     assert table_files.folder_values("a=1/b/c=__HIVE_DEFAULT_PARTITION__/d=e.parquet") == {"a": "1", "c": None}

@@ -112,12 +112,19 @@ def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.Parque
         identity = _identity(path)
         if verify:
             _verify(path, entry, identity)
-        file = pq.ParquetFile(path, metadata=_footers.get((path, identity)), memory_map=False)
-        _remember_footer(path, identity, file.metadata)
+        file = _open(path, identity)
         found = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     if found != entry.row_groups:
         raise DataError(f"{path} has row groups of {found} rows, the manifest says {entry.row_groups}")
     return file
+
+
+def open_unlisted(path: Path) -> pq.ParquetFile:
+    """Opens a file of ours that no manifest lists, as stages have between their tasks; its footer is kept, too.
+
+    Errors are those of the system and of Arrow: Spark tries a task again after them, and not after a DataError.
+    """
+    return _open(path, _identity(path))
 
 
 def open_source(root: Path, entry: FileEntry) -> BinaryIO:
@@ -166,11 +173,13 @@ def _sha256(path: Path, *_identity: int) -> str:
     return file_sha256(path)
 
 
-def _remember_footer(path: Path, identity: tuple[int, ...], footer: pq.FileMetaData) -> None:
+def _open(path: Path, identity: tuple[int, ...]) -> pq.ParquetFile:
+    file = pq.ParquetFile(path, metadata=_footers.get((path, identity)), memory_map=False)
     with _footers_lock:
-        _footers[path, identity] = _footers.pop((path, identity), footer)  # the newest last
+        _footers[path, identity] = _footers.pop((path, identity), file.metadata)  # the newest last
         while len(_footers) > MAX_FOOTERS:
             del _footers[next(iter(_footers))]
+    return file
 
 
 def _identity(file: Path | int) -> tuple[int, int, int, int]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from farandole.config.load import Config
 from farandole.core.dataset.manifest import FileEntry, Manifest, SplitEntry
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan import layout
@@ -88,13 +87,17 @@ class RebalancePlan:
         return split, number - self.first_file(split)
 
 
-def plan_rebalance(clean: Manifest, balance: BalancePlan, config: Config) -> RebalancePlan:
+def plan_rebalance(
+    clean: Manifest, balance: BalancePlan, directory: Path, *, seed: int, num_files: int
+) -> RebalancePlan:
     """All counts, before a row is read; the plan's memory grows with files and classes, not with images.
 
     Args:
-        clean: the manifest of config.work/clean.
+        clean: the manifest of clean/.
         balance: of its train split; val and test keep their rows.
-        config: uses paths.work, balance.seed and layout.num_files.
+        directory: where clean/ is.
+        seed: balance.seed.
+        num_files: layout.num_files.
     """
     names = clean.class_names
     splits = [clean.splits[split] for split in SPLITS]
@@ -105,20 +108,20 @@ def plan_rebalance(clean: Manifest, balance: BalancePlan, config: Config) -> Reb
     targets = counts * repeats + extras
     row_bytes = _row_bytes(clean)
     train_rows, *other_rows = targets.sum(axis=1).tolist()
-    train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, config.layout.num_files)
-    num_files = [train_files, *(layout.num_files_like(rows, train_rows, train_files) for rows in other_rows)]
+    train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, num_files)
+    files_of = [train_files, *(layout.num_files_like(rows, train_rows, train_files) for rows in other_rows)]
     return RebalancePlan(
-        clean=config.work / "clean",
+        clean=directory,
         class_names=names,
         side_columns=clean.side_columns,
-        pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(num_files)) // row_bytes),
-        seed=config.balance.seed,
+        pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(files_of)) // row_bytes),
+        seed=seed,
         row_bytes=row_bytes,
         counts=counts.ravel(),
         repeats=repeats.ravel(),
         extras=extras.ravel(),
         targets=targets.ravel(),
-        dealt=[layout.deal_classes(*pair) for pair in zip(targets, num_files, strict=True)],
+        dealt=[layout.deal_classes(*pair) for pair in zip(targets, files_of, strict=True)],
     )
 
 

@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole import __version__
+from farandole.config.data import Image, Missing
 from farandole.config.load import Config
 from farandole.core.dataset.commit import new_directory, write_text
 from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
@@ -36,7 +37,8 @@ from farandole.spark.preprocess.fit_fills import fit_fills
 from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
 from farandole.spark.preprocess.reuse import plan_reuse
 from farandole.spark.preprocess.staged_images import StagedImages
-from farandole.spark.source.records import LISTING_NAME, Source, prepare
+from farandole.spark.source.listing import LISTING_NAME
+from farandole.spark.source.records import Part, Source, prepare
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
@@ -69,27 +71,29 @@ def preprocess(
     with new_directory(config.work / "clean") as directory, errors_in_one_line("preprocess"):
         staging = directory / "staging"
         staging.mkdir()
-        source = prepare(spark, config, listing, staging)
-        old = plan_reuse(spark, config, staging, config_fingerprint=config_fingerprint, version=created_by())
+        source = prepare(spark, config.data, config.missing, config.image, listing, staging)
+        old = plan_reuse(
+            spark, config.work / "clean", config.image, staging, settings=config_fingerprint, version=created_by()
+        )
         reused = run_tasks(
             spark,
             "preprocess: decode",
             source.num_parts,
-            lambda part: stage_part(config, source, old, staging, part),
+            lambda number: stage_part(Part(staging, number, source), config.missing, config.image, old),
             num_tasks=_num_tasks(spark, source.num_parts, DECODE_TASKS_PER_SLOT),
             failure_mark=staging / "failed",
         )
         if old.files:
             say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")
         drop_duplicates(spark, source, staging)
-        fills = fit_fills(spark, config, source, staging)
-        _interpolate_columns(spark, config, source, staging)
+        fills = fit_fills(spark, config.missing, config.split, source, staging)
+        _interpolate_columns(spark, config.missing, source, staging)
         groups = groups_of_parts(source)
         counts = run_tasks(
             spark,
             "preprocess: place rows",
             len(groups),
-            lambda group: place_parts(config, source, fills, directory, group, groups[group]),
+            lambda group: place_parts(config.split, source, fills, directory, group, groups[group]),
             num_tasks=_num_tasks(spark, len(groups)),
         )
         images = StagedImages(staging)
@@ -97,10 +101,10 @@ def preprocess(
             spark,
             "preprocess: write",
             source.num_files,
-            lambda number: write_files(config, source, images, directory, len(groups), number),
+            lambda number: write_files(config.image, source, images, directory, len(groups), number),
             num_tasks=_num_tasks(spark, source.num_files),
         )
-        manifest = _manifest(config, source, fills, counts, files, config_fingerprint, parent_fingerprint)
+        manifest = _manifest(config.image, source, fills, counts, files, config_fingerprint, parent_fingerprint)
         check_splits(manifest)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
@@ -114,10 +118,10 @@ def _num_tasks(spark: SparkSession, num_items: int, tasks_per_slot: int = 1) -> 
     return max(min(wanted, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
 
 
-def _interpolate_columns(spark: SparkSession, config: Config, source: Source, staging: Path) -> None:
+def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, staging: Path) -> None:
     """Writes staging/interpolated/COLUMN/part=N for the columns that are interpolated."""
     for index, name in enumerate(source.side_columns):
-        rule = config.missing.columns.get(name)
+        rule = missing.columns.get(name)
         if rule is None or rule.policy != "interpolate":
             continue
         rows = spark.read.parquet(spark_path(staging / "parts", is_pattern=True)).select(
@@ -173,7 +177,7 @@ def check_splits(manifest: Manifest) -> None:
 
 
 def _manifest(
-    config: Config,
+    rules: Image,
     source: Source,
     fills: dict[str, Fill],
     parts: list[PartCounts],
@@ -182,7 +186,6 @@ def _manifest(
     parent_fingerprint: str,
 ) -> Manifest:
     quarantine = sum((Counter(part.quarantine) for part in parts), Counter())
-    rules = config.image
     return Manifest(
         stage="preprocess",
         created_by=created_by(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from farandole.config.load import Config
+from farandole.config.data import Image
 from farandole.core.dataset.manifest import FileEntry
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
@@ -29,7 +29,7 @@ class CleanFile:
 
 
 def write_files(
-    config: Config, source: Source, images: StagedImages, directory: Path, num_groups: int, number: int
+    rules: Image, source: Source, images: StagedImages, directory: Path, num_groups: int, number: int
 ) -> dict[str, CleanFile]:
     """Writes the rows whose id hashes lie in range `number`, for each split that has any, in the order of these hashes.
 
@@ -37,7 +37,7 @@ def write_files(
     time.
 
     Args:
-        config: the stage's.
+        rules: how large a picture is.
         source: of the records.
         images: of directory/staging.
         directory: the data set; directory/staging holds what `place_parts` left.
@@ -55,7 +55,7 @@ def write_files(
     for index, split in enumerate(SPLITS):
         mine = rows.filter(pa.array(rows["split"].to_numpy() == index)).combine_chunks()
         if mine.num_rows:
-            tables = _row_groups(mine, images, stored, rows_per_row_group(config))
+            tables = _row_groups(mine, images, stored, rows_per_row_group(rules))
             entry = write_file(directory, f"data/split={split}/part-{number:05d}.parquet", stored, tables)
             files[split] = CleanFile(entry, id_checksum(hash_ids(mine["image_id"]), 0))
     return files

@@ -5,14 +5,13 @@ files, but for the names of image files, so that a task can run again, or twice 
 Spark.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from farandole.config.load import Config
+from farandole.config.data import Image, Missing
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import pixel_digest
@@ -21,7 +20,7 @@ from farandole.core.record import image
 from farandole.core.record.quality import RejectedError
 from farandole.spark.preprocess.reuse import OldPictures, Shelf
 from farandole.spark.preprocess.staged_images import FIELDS, ImageFile
-from farandole.spark.source.records import Source, read_batches
+from farandole.spark.source.records import Part, Records, Source, read_records
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
 
 MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
@@ -45,81 +44,69 @@ STAGED = pa.schema(
 """Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts."""
 
 
-def rows_per_row_group(config: Config) -> int:
+def rows_per_row_group(rules: Image) -> int:
     """How many pictures are decoded at once, and stored together."""
-    num_bytes = config.image.height * config.image.width * config.image.channels
+    num_bytes = rules.height * rules.width * rules.channels
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES // num_bytes))
 
 
-def stage_part(config: Config, source: Source, old: OldPictures, staging: Path, part: int) -> int:
-    """Decodes the records of row group `part` of staging/listing.parquet into staging/parts, staging/images and, with
-    reasons, staging/rejected. Returns how many pictures were taken over from the old data set instead."""
+def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> int:
+    """Decodes the records of a part into staging/parts, staging/images and, with reasons, staging/rejected. Returns how
+    many pictures were taken over from the old data set instead."""
     rejected: list[dict[str, str]] = []
     # Both tables are written even when they are empty: a retried task then leaves nothing of its first try.
-    shelf = Shelf(old, config.image, staging, part)
-    with ImageFile(staging) as images:
-        tables = _decoded(config, source, staging, part, shelf, images, rejected)
-        write_file(staging, f"parts/part-{part:05d}.parquet", staged_schema(config, source), tables)
-    write_file(
-        staging, f"rejected/part-{part:05d}.parquet", QUARANTINE, [pa.Table.from_pylist(rejected, schema=QUARANTINE)]
-    )
+    shelf = Shelf(old, rules, part)
+    with ImageFile(part.staging) as images:
+        tables = _decoded(part, rules, shelf, images, rejected)
+        write_file(part.staging, part.path("parts"), staged_schema(missing, part.source), tables)
+    table = pa.Table.from_pylist(rejected, schema=QUARANTINE)
+    write_file(part.staging, part.path("rejected"), QUARANTINE, [table])
     return shelf.num_found
 
 
-def staged_schema(config: Config, source: Source) -> pa.Schema:
+def staged_schema(missing: Missing, source: Source) -> pa.Schema:
     """STAGED, then what a table brings: kept columns, and what interpolation goes along and stays inside."""
     fields = [pa.field(f"{SIDE}{name}", SIDE_TYPES[kind]) for name, kind in source.side_columns.items()]
-    for name, rule in config.missing.columns.items():
+    for name, rule in missing.columns.items():
         if rule.policy == "interpolate":
             fields += [pa.field(f"{ORDER}{name}", pa.float64()), pa.field(f"{GROUP}{name}", pa.string())]
     return pa.schema([*STAGED, *fields])
 
 
 def _decoded(
-    config: Config,
-    source: Source,
-    staging: Path,
-    part: int,
-    shelf: Shelf,
-    images: ImageFile,
-    rejected: list[dict[str, str]],
+    part: Part, rules: Image, shelf: Shelf, images: ImageFile, rejected: list[dict[str, str]]
 ) -> Iterator[pa.Table]:
     """Staged rows, a row group at a time. Their images are written; what cannot be decoded goes to `rejected`."""
-    labels = {name: label for label, name in enumerate(source.class_names)}
+    labels = {name: label for label, name in enumerate(part.source.class_names)}
     first = 0
-    for batch in read_batches(config, staging, part, rows_per_row_group(config)):
+    for records in read_records(part, rows_per_row_group(rules)):
         kept, pictures = [], []
-        old = shelf.find(first, [record["image_id"] for record in batch.records])
-        for index, record in enumerate(batch.records):
+        old = shelf.find(first, [record["image_id"] for record in records.rows])
+        for index, record in enumerate(records.rows):
             try:
-                pictures.append(_pixels(config, record, batch.load, index, old[index]))
+                pictures.append(_pixels(rules, records, index, old[index]))
                 kept.append(index)
             except RejectedError as error:
                 rejected.append(_rejection(record, error))
-        first += len(batch.records)
+        first += len(records.rows)
         if kept:
-            places = images.append([image.encode(pixels, config.image) for pixels in pictures])
-            staged = _staged_table(config, [batch.records[index] for index in kept], labels, pictures, places, part)
-            side = batch.side.take(pa.array(kept))
+            places = images.append([image.encode(pixels, rules) for pixels in pictures])
+            staged = _staged_table(part.number, [records.rows[index] for index in kept], labels, pictures, places)
+            side = records.side.take(pa.array(kept))
             for name in side.schema.names:
                 staged = staged.append_column(name, side[name])
             yield staged
 
 
-def _pixels(
-    config: Config,
-    record: dict[str, Any],
-    load: Callable[[int], bytes | np.ndarray],
-    index: int,
-    old: np.ndarray | None,
-) -> np.ndarray:
-    """Of the record at `index` of its batch, unless they are known from the old data set."""
+def _pixels(rules: Image, records: Records, index: int, old: np.ndarray | None) -> np.ndarray:
+    """Of the record at `index`, unless they are known from the old data set."""
+    record = records.rows[index]
     if record["reason"] is not None:
         raise RejectedError(record["reason"], record["detail"])
     if old is not None:
         return old
-    loaded = load(index)
-    return image.decode(loaded, config.image) if isinstance(loaded, bytes) else image.from_array(loaded, config.image)
+    loaded = records.load(index)
+    return image.decode(loaded, rules) if isinstance(loaded, bytes) else image.from_array(loaded, rules)
 
 
 def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
@@ -128,15 +115,14 @@ def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
 
 
 def _staged_table(
-    config: Config,
+    part: int,
     records: list[dict[str, Any]],
     labels: dict[str, int],
     pictures: list[np.ndarray],
     places: dict[str, np.ndarray],
-    part: int,
 ) -> pa.Table:
     # [n, channels, pixels]: sums over a contiguous axis are several times faster.
-    planes = np.ascontiguousarray(np.stack(pictures).reshape(len(pictures), -1, config.image.channels).swapaxes(1, 2))
+    planes = np.ascontiguousarray(np.stack(pictures).reshape(len(pictures), -1, pictures[0].shape[-1]).swapaxes(1, 2))
     columns = {
         "part": np.full(len(records), part, np.int32),
         "image_id": [record["image_id"] for record in records],

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import SPLITS
-from farandole.spark.source.records import Source
+from farandole.spark.source.records import Part, Source
 from farandole.spark.tasks import run_tasks
 
 ROWS_PER_TASK = 2_000_000
@@ -52,11 +52,12 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
     write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [rows])
 
 
-def read_dropped(staging: Path, part: int) -> pa.Table:
+def read_dropped(part: Part) -> pa.Table:
     """The rows of one part that are not kept, of schema DROPPED."""
     import pyarrow.dataset as ds
 
-    return ds.dataset(staging / "dropped", schema=DROPPED, format="parquet").to_table(filter=pc.field("part") == part)
+    dropped = ds.dataset(part.staging / "dropped", schema=DROPPED, format="parquet")
+    return dropped.to_table(filter=pc.field("part") == part.number)
 
 
 def find_dropped(rows: pa.Table) -> pa.Table:

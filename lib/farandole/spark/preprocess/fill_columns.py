@@ -4,8 +4,6 @@ Statistics are exact, or exactly rounded: they depend neither on partitions nor 
 are no part of them.
 """
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - what every Spark user cal
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import nan_to_null
+from farandole.spark.source.records import Part
 from farandole.spark.source.table_rows import SIDE
 
 
@@ -45,25 +44,21 @@ def interpolate(rows: DataFrame) -> DataFrame:
     )
 
 
-def fill_columns(
-    rows: pa.Table, side_columns: dict[str, str], fills: dict[str, Fill], staging: Path, part: int
-) -> pa.Table:
+def fill_columns(part: Part, rows: pa.Table, fills: dict[str, Fill]) -> pa.Table:
     """The kept columns of a staged part under their own names, with missing values filled.
 
     Args:
+        part: whose staging/interpolated/COLUMN/part=N holds what `interpolate` found.
         rows: with image_id and the kept columns.
-        side_columns: name -> a key of SIDE_TYPES.
         fills: by column; others are left as they are.
-        staging: where staging/interpolated/COLUMN/part=N holds what `interpolate` found.
-        part: its number.
     """
     columns = {}
-    for name, kind in side_columns.items():
+    for index, (name, kind) in enumerate(part.source.side_columns.items()):
         column = rows[f"{SIDE}{name}"]
         if name in fills:
             column = nan_to_null(column)
-            found = staging / "interpolated" / str(list(side_columns).index(name)) / f"part={part}"
-            if found.exists():  # Spark writes a folder only for parts that have such rows
+            found = part.staging / "interpolated" / str(index) / f"part={part.number}"
+            if found.exists():  # Spark writes a folder, of files that it names, only for parts that have such rows
                 column = pc.coalesce(column, _found(rows["image_id"], pq.read_table(found, partitioning=None), kind))
             column = pc.fill_null(column, _scalar(fills[name].value, kind))
         columns[name] = column

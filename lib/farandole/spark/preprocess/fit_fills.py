@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from farandole.config.load import Config
+from farandole.config.data import Missing, Split
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.schema import SIDE_TYPES, SPLITS
 from farandole.core.plan.order_statistics import Combine, Measure, keys_at_ranks
@@ -28,7 +28,7 @@ from farandole.core.record.missing import (
 from farandole.errors import DataError
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.place_parts import place_rows
-from farandole.spark.source.records import Source
+from farandole.spark.source.records import Part, Source
 from farandole.spark.source.table_rows import SIDE
 from farandole.spark.tasks import run_tasks
 
@@ -36,7 +36,7 @@ MAX_DISTINCT = 1_000_000
 """Values among which a mode is looked for; they are counted in the driver's memory."""
 
 
-def fit_fills(spark: SparkSession, config: Config, source: Source, staging: Path) -> dict[str, Fill]:
+def fit_fills(spark: SparkSession, missing: Missing, rules: Split, source: Source, staging: Path) -> dict[str, Fill]:
     """What takes the place of missing values, by column, for policies fill and interpolate.
 
     The median of an even number of values is the mean of the middle two; of values that are equally frequent the mode
@@ -46,28 +46,28 @@ def fit_fills(spark: SparkSession, config: Config, source: Source, staging: Path
         DataError: a column has no valid value in the train split, or too many for a mode.
     """
     fills = {}
-    for name, rule in config.missing.columns.items():
+    for name, rule in missing.columns.items():
         if rule.policy not in ("fill", "interpolate"):
             continue
         statistic = rule.statistic or ("mean" if rule.value is None else "")
-        value = _fit(spark, config, source, staging, name, statistic) if statistic else rule.value
+        value = _fit(spark, rules, source, staging, name, statistic) if statistic else rule.value
         assert value is not None
         fills[name] = Fill(policy=rule.policy, statistic=statistic, value=value)
     return fills
 
 
 def _fit(
-    spark: SparkSession, config: Config, source: Source, staging: Path, name: str, statistic: str
+    spark: SparkSession, rules: Split, source: Source, staging: Path, name: str, statistic: str
 ) -> int | float | str | bool:
     kind = SIDE_TYPES[source.side_columns[name]]
     title = f"preprocess: {statistic} of {name}"
 
     def counted(part: int) -> tuple[int, int]:
-        values = _floats(_train_values(config, source, staging, part, name))
+        values = _floats(_train_values(Part(staging, part, source), rules, name))
         return len(values), exact_sum(values)
 
     if statistic == "mode":
-        return _mode(spark, config, source, staging, name)
+        return _mode(spark, rules, source, staging, name)
     sums = run_tasks(spark, title, source.num_parts, counted)
     count, total = sum(number for number, _ in sums), sum(part for _, part in sums)
     _refuse_empty(count, name, statistic)
@@ -76,7 +76,7 @@ def _fit(
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
         def task(part: int) -> np.ndarray:
-            keys = ordered_keys(_floats(_train_values(config, source, staging, part, name)))
+            keys = ordered_keys(_floats(_train_values(Part(staging, part, source), rules, name)))
             return measure(np.zeros(len(keys), np.int64), keys)
 
         first, *others = run_tasks(spark, title, source.num_parts, task)
@@ -89,9 +89,9 @@ def _fit(
     return round_to((low + high) / 2, kind)
 
 
-def _mode(spark: SparkSession, config: Config, source: Source, staging: Path, name: str) -> int | float | str | bool:
+def _mode(spark: SparkSession, rules: Split, source: Source, staging: Path, name: str) -> int | float | str | bool:
     def counted(part: int) -> dict[int | float | str | bool, int]:
-        values = _train_values(config, source, staging, part, name)
+        values = _train_values(Part(staging, part, source), rules, name)
         if pa.types.is_floating(values.type):
             values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
         found = pc.value_counts(values)
@@ -116,8 +116,8 @@ def _refuse_empty(count: int, name: str, statistic: str) -> None:
         )
 
 
-def _train_values(config: Config, source: Source, staging: Path, part: int, name: str) -> pa.ChunkedArray:
-    rows, _, splits = place_rows(config, source, staging, part, read_dropped(staging, part), [f"{SIDE}{name}"])
+def _train_values(part: Part, rules: Split, name: str) -> pa.ChunkedArray:
+    rows, _, splits = place_rows(part, rules, read_dropped(part), [f"{SIDE}{name}"])
     values = rows[f"{SIDE}{name}"].filter(pa.array(splits == SPLITS.index("train")))
     values = as_numbers(nan_to_null(values).drop_null())
     return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values

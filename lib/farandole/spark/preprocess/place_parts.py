@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from farandole.config.load import Config
+from farandole.config.data import Split
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
@@ -23,7 +22,7 @@ from farandole.core.plan.split import assign_splits
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.fill_columns import fill_columns
 from farandole.spark.preprocess.staged_images import FIELDS
-from farandole.spark.source.records import Source
+from farandole.spark.source.records import Part, Source
 from farandole.spark.source.table_rows import SIDE
 from farandole.spark.spill import write_spill
 
@@ -73,22 +72,23 @@ def placed_path(staging: Path, group: int) -> Path:
 
 
 def place_parts(
-    config: Config, source: Source, fills: dict[str, Fill], directory: Path, group: int, parts: range
+    rules: Split, source: Source, fills: dict[str, Fill], directory: Path, group: int, numbers: range
 ) -> PartCounts:
     """Sends what is kept of some staged parts on its way to clean/, and the rest to quarantine and deduplicated.
 
     Args:
-        config: the stage's.
+        rules: of the splits.
         source: a label is an index into its class_names.
         fills: what takes the place of missing values.
         directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
         group: its number among `groups_of_parts`.
-        parts: of the group.
+        numbers: of its parts.
     """
     staging = directory / "staging"
-    rejected = [pq.read_table(staging / "rejected" / f"part-{part:05d}.parquet").cast(QUARANTINE) for part in parts]
-    dropped_of = {part: read_dropped(staging, part) for part in parts}
-    dropped = pa.concat_tables(dropped_of.values())
+    parts = [Part(staging, number, source) for number in numbers]
+    rejected = [part.read("rejected").cast(QUARANTINE) for part in parts]
+    dropped_of = [read_dropped(part) for part in parts]
+    dropped = pa.concat_tables(dropped_of)
     is_conflict = pc.greater(pc.list_value_length(dropped["labels"]), 1)
     quarantine = pa.concat_tables([*rejected, _conflicts(dropped.filter(is_conflict), source.class_names)])
     deduplicated = dropped.filter(pc.invert(is_conflict)).select(DEDUPLICATED.names)
@@ -96,10 +96,12 @@ def place_parts(
         if table.num_rows:
             path = f"{folder}/part-{group:05d}.parquet"
             write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
-    placed = pa.concat_tables([_place_part(config, source, fills, staging, *of_part) for of_part in dropped_of.items()])
+    placed = pa.concat_tables(
+        [_place_part(part, rules, fills, own) for part, own in zip(parts, dropped_of, strict=True)]
+    )
     _spill(source, staging, group, placed)
     return PartCounts(
-        splits=_count(placed, len(source.class_names), config.image.channels),
+        splits=_count(placed, len(source.class_names)),
         quarantine=Counter(quarantine["reason"].to_pylist()),
         num_deduplicated=deduplicated.num_rows,
     )
@@ -119,15 +121,13 @@ def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
 
 
 def place_rows(
-    config: Config, source: Source, staging: Path, part: int, dropped: pa.Table, columns: Iterable[str] = ()
+    part: Part, rules: Split, dropped: pa.Table, columns: Iterable[str] = ()
 ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """Where the rows of a staged part go.
 
     Args:
-        config: section split.
-        source: the splits that it names.
-        staging: of the run.
-        part: its number.
+        part: it is staged; of its source, the splits that it names are used.
+        rules: of the splits.
         dropped: what `read_dropped` says of it.
         columns: more that are wanted.
 
@@ -135,25 +135,20 @@ def place_rows(
         Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
         and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
     """
-    path = staging / "parts" / f"part-{part:05d}.parquet"
-    rows = pq.ParquetFile(path).read(columns=["image_id", "split", "label", "digest", "sums", "squares", *columns])
+    rows = part.read("parts", ["image_id", "split", "label", "digest", "sums", "squares", *columns])
     hashes = np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64)
-    given = source.given
-    splits = assign_splits(
-        hashes, rows["split"].to_numpy(), config.split, has_val="val" in given, has_test="test" in given
-    )
+    given = part.source.given
+    splits = assign_splits(hashes, rows["split"].to_numpy(), rules, has_val="val" in given, has_test="test" in given)
     is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
     return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
 
 
-def _place_part(
-    config: Config, source: Source, fills: dict[str, Fill], staging: Path, part: int, dropped: pa.Table
-) -> pa.Table:
+def _place_part(part: Part, rules: Split, fills: dict[str, Fill], dropped: pa.Table) -> pa.Table:
     """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
     places = [field.name for field in FIELDS]
-    columns = [*places, *(f"{SIDE}{name}" for name in source.side_columns)]
-    rows, hashes, splits = place_rows(config, source, staging, part, dropped, columns)
-    added = fill_columns(rows, source.side_columns, fills, staging, part)
+    columns = [*places, *(f"{SIDE}{name}" for name in part.source.side_columns)]
+    rows, hashes, splits = place_rows(part, rules, dropped, columns)
+    added = fill_columns(part, rows, fills)
     placed = {
         **{name: rows[name] for name in ("image_id", "label", "sums", "squares", *places)},
         **{f"{SIDE}{name}": added[name] for name in added.schema.names},
@@ -161,7 +156,7 @@ def _place_part(
         "key": hash_ids(rows["image_id"]),
         "split": splits,
     }
-    names = [*placed_schema(source).names, "sums", "squares"]
+    names = [*placed_schema(part.source).names, "sums", "squares"]
     return pa.table(placed).select(names).filter(pa.array(splits >= 0))
 
 
@@ -177,13 +172,13 @@ def _spill(source: Source, staging: Path, group: int, placed: pa.Table) -> None:
     write_spill(path, placed_schema(source), slices)
 
 
-def _count(placed: pa.Table, num_classes: int, num_channels: int) -> dict[str, SplitCounts]:
+def _count(placed: pa.Table, num_classes: int) -> dict[str, SplitCounts]:
     counts = {}
     for index, split in enumerate(SPLITS):
         rows = placed.filter(pa.array(placed["split"].to_numpy() == index))
         if rows.num_rows:
             sums, squares = (
-                rows[column].combine_chunks().flatten().to_numpy().reshape(-1, num_channels).sum(axis=0).tolist()
+                rows[column].combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1).sum(axis=0).tolist()
                 for column in ("sums", "squares")
             )
             counts[split] = SplitCounts(

@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from farandole.config.data import Image
-from farandole.config.load import Config
 from farandole.core.batches.raw_pages import find_images
 from farandole.core.dataset.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
-from farandole.core.dataset.parquet import open_file, open_source, write_file
+from farandole.core.dataset.parquet import open_file, open_source, open_unlisted, write_file
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
 from farandole.errors import DataError
 from farandole.log import say
-from farandole.spark.source.records import LISTING_NAME
+from farandole.spark.source.listing import LISTING_NAME, read_listed
+from farandole.spark.source.records import Part
 from farandole.spark.tasks import run_tasks
 
 MAX_ROWS = 5_000_000
@@ -58,28 +58,28 @@ class OldPictures:
 
 
 def plan_reuse(
-    spark: SparkSession, config: Config, staging: Path, *, config_fingerprint: str, version: str
+    spark: SparkSession, directory: Path, rules: Image, staging: Path, *, settings: str, version: str
 ) -> OldPictures:
     """Writes staging/unchanged.parquet: whether the old listing has a row of the new one as it is; and
     staging/old_pictures.arrow: where the old data set has which picture.
 
     Args:
         spark: whose executors look at the old pictures.
-        config: whose clean/ is about to be replaced.
+        directory: clean/, which is about to be replaced.
+        rules: of the new run.
         staging: of the new run, with its listing.
-        config_fingerprint: of the new run.
+        settings: the config_fingerprint of the new run.
         version: what its manifest will be created_by.
     """
-    directory = config.work / "clean"
     nothing = OldPictures([])
-    new = pq.ParquetFile(staging / LISTING_NAME)
-    if config.image.encoding != "raw" or not (directory / FILE_NAME).exists():
+    new = open_unlisted(staging / LISTING_NAME)
+    if rules.encoding != "raw" or not (directory / FILE_NAME).exists():
         return nothing
     try:
-        manifest, old = read_manifest(directory), pq.ParquetFile(directory / LISTING_NAME)
+        manifest, old = read_manifest(directory), open_unlisted(directory / LISTING_NAME)
     except (DataError, OSError, pa.ArrowException):  # nobody needs the old data set: it is about to be replaced
         return nothing
-    is_same = (manifest.config_fingerprint, manifest.created_by) == (config_fingerprint, version)
+    is_same = (manifest.config_fingerprint, manifest.created_by) == (settings, version)
     if not is_same:
         return nothing
     largest = max(new.metadata.num_rows, old.metadata.num_rows, manifest.input_rows)
@@ -117,7 +117,7 @@ def _write_index(spark: SparkSession, directory: Path, manifest: Manifest, stagi
 
     num_tasks = min(len(entries), spark.sparkContext.defaultParallelism)
     run_tasks(spark, "preprocess: look at the old pictures", len(entries), task, num_tasks=num_tasks)
-    index = pa.concat_tables([pq.ParquetFile(staging / piece).read() for piece in pieces]).sort_by("key")
+    index = pa.concat_tables([open_unlisted(staging / piece).read() for piece in pieces]).sort_by("key")
     with pa.OSFile(str(staging / _INDEX_NAME), "wb") as sink, pa.ipc.new_file(sink, _INDEX) as writer:
         writer.write_table(index.cast(_INDEX).combine_chunks())
     return OldPictures([directory / entry.path for entry in entries])
@@ -141,20 +141,20 @@ def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) 
 class Shelf:
     """What can be taken over into one part."""
 
-    def __init__(self, old: OldPictures, image: Image, staging: Path, part: int) -> None:
+    def __init__(self, old: OldPictures, rules: Image, part: Part) -> None:
         self.num_found = 0
         self._files = old.files
-        self._shape = (image.height, image.width, image.channels)
+        self._shape = (rules.height, rules.width, rules.channels)
         self._unchanged = np.zeros(0, bool)
         """By a record's position in the part."""
         if not old.files:
             return
-        rows = pq.ParquetFile(staging / LISTING_NAME).read_row_group(part)
-        unchanged = pq.ParquetFile(staging / _UNCHANGED_NAME).read_row_group(part)["unchanged"].to_numpy()
+        rows = read_listed(part.staging, part.number)
+        unchanged = open_unlisted(part.staging / _UNCHANGED_NAME).read_row_group(part.number)["unchanged"].to_numpy()
         # A row of a table's listing stands for many records.
         lengths = rows["stop"].to_numpy() - rows["start"].to_numpy() if "start" in rows.schema.names else 1
         self._unchanged = np.repeat(unchanged, lengths)
-        with pa.memory_map(str(staging / _INDEX_NAME)) as source:
+        with pa.memory_map(str(part.staging / _INDEX_NAME)) as source:
             self._index = pa.ipc.open_file(source).read_all().combine_chunks()
 
     def find(self, first: int, image_ids: list[str]) -> list[np.ndarray | None]:

@@ -15,6 +15,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import farandole
+from farandole.config.layout import Layout
 from farandole.config.load import Config
 from farandole.core.dataset import commit
 from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
@@ -68,15 +69,18 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     """
     before = clean.splits["train"].class_counts
     balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
-    plan = plan_rebalance(clean, balance, config)
-    with commit.new_directory(config.work / "balanced") as directory:
+    plan = plan_rebalance(
+        clean, balance, config.work / "clean", seed=config.balance.seed, num_files=config.layout.num_files
+    )
+    target = config.work / "balanced"
+    with commit.new_directory(target) as directory:
         kept = config.layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, config.layout, directory)
         changed = {
             "stage": "rebalance",
             "created_by": f"farandole {farandole.__version__}",
             "config_fingerprint": config_fingerprint,
             "parent_fingerprint": clean.fingerprint(),
-            "splits": clean.splits if kept else _rewrite(spark, config, clean, plan, directory),
+            "splits": clean.splits if kept else _rewrite(spark, config.layout, clean, plan, target, directory),
             "class_weights": balance.class_weights,
             "class_counts_before": before,
         }
@@ -86,14 +90,14 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
 
 
 def _rewrite(
-    spark: SparkSession, config: Config, clean: Manifest, plan: RebalancePlan, directory: Path
+    spark: SparkSession, layout: Layout, clean: Manifest, plan: RebalancePlan, target: Path, directory: Path
 ) -> dict[str, SplitEntry]:
     through = _through_memory if plan.num_bytes <= MAX_DRIVER_BYTES else _through_spill
     # On disk at a time: every image in its output file, and in a spill file where there are any.
     copies = 2 if through is _through_spill else 1
-    commit.check_free(config.work / "balanced", copies * int(plan.targets.sum()) * plan.row_bytes)
+    commit.check_free(target, copies * int(plan.targets.sum()) * plan.row_bytes)
     cuts = _find_cuts_or_damage(spark, plan)
-    moved, written = through(spark, plan, cuts, directory, clean, config.layout.rows_per_row_group)
+    moved, written = through(spark, plan, cuts, directory, clean, layout.rows_per_row_group)
     return _split_entries(plan, moved, written)
 
 

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 
-from farandole.config.load import Config
+from farandole.config.data import Data, Missing
 from farandole.errors import ConfigError, DataError, FarandoleError
-from farandole.spark.source.folder import LISTING, check_folder, list_row, printable, reject_file, walk
+from farandole.spark.source.folder import check_folder, reject_file, walk
+from farandole.spark.source.listing import LISTING, escape_name, list_row
 from farandole.spark.source.table_columns import check_columns, check_fill, plain_type, refuse_repeated_ids
 from farandole.spark.source.table_files import one_line, text_type
 from farandole.spark.source.table_rows import convert_rows, wanted_columns
@@ -26,7 +27,7 @@ from farandole.spark.source.table_rows import convert_rows, wanted_columns
 _Files = dict[str, os.stat_result | None]
 
 
-def list_labelled(config: Config) -> pa.Table:
+def list_labelled(data: Data, missing: Missing) -> pa.Table:
     """Joins the rows of data.label_table with the files below data.path, without reading an image.
 
     Null labels follow missing.label; a file without a row is always rejected as missing_label, a row without a file as
@@ -41,22 +42,22 @@ def list_labelled(config: Config) -> pa.Table:
         DataError: the table is not CSV or JSON lines, has no rows or a column of a type that is no use, an id is null
             or occurs twice, or a split is none.
     """
-    root = Path(config.data.path)
+    root = Path(data.path)
     check_folder(root)
-    path = root / config.data.label_table
-    table, kinds = _read_checked(config, path)
+    path = root / data.label_table
+    table, kinds = _read_checked(data, missing, path)
     own_name = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
     files: _Files = {name: status for name, status in walk(root) if name != own_name}
-    names = [_normal(name or "") for name in table[config.data.image_column].to_pylist()]
-    rows = _labelled_rows(config, table, kinds, names, files)
+    names = [_normal(name or "") for name in table[data.image_column].to_pylist()]
+    rows = _labelled_rows(data, missing, table, kinds, names, files)
     named = set(names)
     orphans = [
-        list_row(printable(name), status=status, rejection=reject_file(name, status) or _NO_ROW)
+        list_row(escape_name(name), status=status, rejection=reject_file(name, status) or _NO_ROW)
         for name, status in files.items()
         if name not in named
     ]
     listing = pa.concat_tables([rows, pa.Table.from_pylist(orphans, schema=LISTING)], promote_options="default")
-    _check_ids(config, listing)
+    _check_ids(data, listing)
     metadata = {"columns": json.dumps(kinds, sort_keys=True)}
     return listing.sort_by("image_id").combine_chunks().replace_schema_metadata(metadata)
 
@@ -64,11 +65,11 @@ def list_labelled(config: Config) -> pa.Table:
 _NO_ROW = ("missing_label", "no row of the label table names the file")
 
 
-def _read_checked(config: Config, path: Path) -> tuple[pa.Table, dict[str, str]]:
-    """The columns that the config uses, and their types."""
+def _read_checked(data: Data, missing: Missing, path: Path) -> tuple[pa.Table, dict[str, str]]:
+    """The columns that are used, and their types."""
     if not path.exists():
         raise ConfigError(f"data.label_table {str(path)!r} does not exist; paths are relative to data.path")
-    table = _read(config, path)
+    table = _read(data, path)
     names = table.schema.names
     try:
         if len(set(names)) != len(names):
@@ -77,32 +78,31 @@ def _read_checked(config: Config, path: Path) -> tuple[pa.Table, dict[str, str]]
             if pa.types.is_string(table[name].type):
                 table = table.set_column(index, name, _empty_to_null(table[name]))
         kinds = {name: plain_type(table[name].type) for name in names}
-        check_columns(config, kinds)
+        check_columns(data, missing, kinds)
         if not table.num_rows:
             raise DataError("it has no rows")
     except FarandoleError as error:
         raise type(error)(f"label table {str(path)!r}, whose columns are {', '.join(names)}: {error}") from error
-    wanted = sorted(wanted_columns(config, with_images=True))
+    wanted = sorted(wanted_columns(data, missing, with_images=True))
     table = table.select(wanted).combine_chunks()
-    label = config.data.label_column
+    label = data.label_column
     if kinds[label] == "string" and path.suffix == ".csv" and text_type(set(table[label].to_pylist())) == "int64":
         table = table.set_column(wanted.index(label), label, table[label].cast(pa.int64()))
     return table, {name: plain_type(table[name].type) for name in wanted}
 
 
-def _read(config: Config, path: Path) -> pa.Table:
+def _read(data: Data, path: Path) -> pa.Table:
     expected = "CSV with a header" if path.suffix == ".csv" else "JSON with an object per line"
     try:
         size = min(max(path.stat().st_size, 1), 2**31 - 1)  # one block, so that a column's type follows from all rows
-        table = _read_csv(config, path, size) if path.suffix == ".csv" else _read_json(path, size)
+        table = _read_csv(data, path, size) if path.suffix == ".csv" else _read_json(path, size)
         table.validate(full=True)  # JSON is read without a look at its UTF-8
         return table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"data.label_table {str(path)!r} is not {expected}: {one_line(error)}") from error
 
 
-def _read_csv(config: Config, path: Path, block_size: int) -> pa.Table:
-    data = config.data
+def _read_csv(data: Data, path: Path, block_size: int) -> pa.Table:
     # Not left to be guessed: "007" is no number, and "true" may be a class.
     texts = dict.fromkeys((data.image_column, data.label_column, data.id_column, data.split_column), pa.string())
     return pa.csv.read_csv(
@@ -129,9 +129,11 @@ def _normal(name: str) -> str:
     return f"/{steps}" if name.startswith("/") else steps
 
 
-def _labelled_rows(config: Config, table: pa.Table, kinds: dict[str, str], names: list[str], files: _Files) -> pa.Table:
-    converted = convert_rows(config, table, config.data.label_table, 0, kinds, with_images=False)
-    own_ids = converted["image_id"].to_pylist() if config.data.id_column else _ids(names)
+def _labelled_rows(
+    data: Data, missing: Missing, table: pa.Table, kinds: dict[str, str], names: list[str], files: _Files
+) -> pa.Table:
+    converted = convert_rows(data, missing, table, data.label_table, 0, kinds, with_images=False)
+    own_ids = converted["image_id"].to_pylist() if data.id_column else _ids(names)
     listed = [
         list_row(
             image_id,
@@ -148,7 +150,7 @@ def _labelled_rows(config: Config, table: pa.Table, kinds: dict[str, str], names
             strict=True,
         )
     ]
-    _check_fill(config, table, listed)
+    _check_fill(data, missing, table, listed)
     for row in listed:
         row["class_name"] = None if row["reason"] else row["class_name"]
     rows = pa.Table.from_pylist(listed, schema=LISTING)
@@ -158,10 +160,10 @@ def _labelled_rows(config: Config, table: pa.Table, kinds: dict[str, str], names
     return rows
 
 
-def _check_fill(config: Config, table: pa.Table, listed: list[dict[str, Any]]) -> None:
+def _check_fill(data: Data, missing: Missing, table: pa.Table, listed: list[dict[str, Any]]) -> None:
     """The class that is filled in must be there without that."""
-    labels = table[config.data.label_column].cast(pa.string()).to_pylist()
-    check_fill(config, {label for label, row in zip(labels, listed, strict=True) if label and not row["reason"]})
+    labels = table[data.label_column].cast(pa.string()).to_pylist()
+    check_fill(missing, {label for label, row in zip(labels, listed, strict=True) if label and not row["reason"]})
 
 
 def _ids(names: list[str]) -> list[str]:
@@ -184,8 +186,8 @@ def _reject_path(name: str, files: _Files) -> tuple[str, str] | None:
     return reject_file(name, files[name])
 
 
-def _check_ids(config: Config, listing: pa.Table) -> None:
+def _check_ids(data: Data, listing: pa.Table) -> None:
     counts = pc.value_counts(listing["image_id"])
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
-        refuse_repeated_ids(config, len(twice), min(twice))
+        refuse_repeated_ids(data, len(twice), min(twice))

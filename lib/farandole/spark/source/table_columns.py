@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from farandole.config.load import Config
+from farandole.config.data import Data, Missing
 from farandole.core.dataset.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
 
@@ -42,41 +42,40 @@ def sort_classes(names: set[str], kind: str) -> list[str]:
     return sorted(names, key=int) if is_integer(kind) else sorted(names)
 
 
-def check_fill(config: Config, names: set[str]) -> None:
+def check_fill(missing: Missing, names: set[str]) -> None:
     """Refuses a missing.label that is none of the classes that the table names itself.
 
     Raises:
         ConfigError: names them.
     """
-    fill = config.missing.label
+    fill = missing.label
     if fill != "drop" and fill not in names:
         raise ConfigError(f"missing.label = {fill!r} is no class; known are {', '.join(sorted(names)[:20])}")
 
 
-def refuse_repeated_ids(config: Config, num_ids: int, example: str) -> NoReturn:
+def refuse_repeated_ids(data: Data, num_ids: int, example: str) -> NoReturn:
     """Raises DataError: so many ids occur more than once."""
     raise DataError(
-        f"data.id_column = {config.data.id_column!r}: {num_ids} ids occur more than once, such as {example!r}; "
+        f"data.id_column = {data.id_column!r}: {num_ids} ids occur more than once, such as {example!r}; "
         f"ids name images, so each must be there once: choose another column, or leave data.id_column empty"
     )
 
 
-def check_columns(config: Config, columns: dict[str, str]) -> None:
-    """Refuses a config whose columns the table does not have, or has in a type that will not do.
+def check_columns(data: Data, missing: Missing, columns: dict[str, str]) -> None:
+    """Refuses settings whose columns the table does not have, or has in a type that will not do.
 
     Raises:
         ConfigError: a column is missing or has a reserved name, data.pixel_shape does not go with the image column, or
             a policy does not go with the type of its column.
         DataError: a type that no rule converts.
     """
-    data = config.data
     for key in ("image_column", "label_column", "id_column", "split_column"):
         if getattr(data, key):
             _find(columns, getattr(data, key), f"data.{key}")
     if data.label_table:
-        _check_paths(config, columns[data.image_column])
+        _check_paths(data, columns[data.image_column])
     else:
-        _check_image(config, columns[data.image_column])
+        _check_image(data, columns[data.image_column])
     for key, allowed in (("label_column", _INTEGERS), ("id_column", _INTEGERS), ("split_column", set[str]())):
         name = getattr(data, key)
         if name and columns[name] not in {*allowed, "string"}:
@@ -89,7 +88,7 @@ def check_columns(config: Config, columns: dict[str, str]) -> None:
             raise ConfigError(f"data.keep_columns: {name!r} is a column of our own; rename it in the table")
         if kind not in SIDE_TYPES:
             raise DataError(f"data.keep_columns: {name!r} is {kind}; kept can be {', '.join(SIDE_TYPES)}")
-    _check_policies(config, columns)
+    _check_policies(data, missing, columns)
 
 
 def _find(columns: dict[str, str], name: str, key: str) -> str:
@@ -100,8 +99,8 @@ def _find(columns: dict[str, str], name: str, key: str) -> str:
     raise ConfigError(f"{key}: the table has no column {name!r}; {hint}")
 
 
-def _check_image(config: Config, kind: str) -> None:
-    name, shape = config.data.image_column, config.data.pixel_shape
+def _check_image(data: Data, kind: str) -> None:
+    name, shape = data.image_column, data.pixel_shape
     if kind != "binary" and not is_pixels(kind):
         raise DataError(
             f"data.image_column = {name!r} is {kind}; expected binary (encoded images) or a list of numbers (pixels)"
@@ -112,18 +111,18 @@ def _check_image(config: Config, kind: str) -> None:
         raise ConfigError(f"data.pixel_shape = {shape}, but {name!r} is binary, encoded images; remove the shape")
 
 
-def _check_paths(config: Config, kind: str) -> None:
+def _check_paths(data: Data, kind: str) -> None:
     if kind != "string":
-        raise DataError(f"data.image_column = {config.data.image_column!r} is {kind}; expected strings: paths of files")
-    if config.data.pixel_shape:
-        raise ConfigError(f"data.pixel_shape = {config.data.pixel_shape}, but images are files; remove the shape")
+        raise DataError(f"data.image_column = {data.image_column!r} is {kind}; expected strings: paths of files")
+    if data.pixel_shape:
+        raise ConfigError(f"data.pixel_shape = {data.pixel_shape}, but images are files; remove the shape")
 
 
-def _check_policies(config: Config, columns: dict[str, str]) -> None:
-    for name, rule in config.missing.columns.items():
+def _check_policies(data: Data, missing: Missing, columns: dict[str, str]) -> None:
+    for name, rule in missing.columns.items():
         key = f"missing.columns.{name}"
-        if name not in config.data.keep_columns:
-            raise ConfigError(f"{key}: {name!r} is not kept; add it to data.keep_columns = {config.data.keep_columns}")
+        if name not in data.keep_columns:
+            raise ConfigError(f"{key}: {name!r} is not kept; add it to data.keep_columns = {data.keep_columns}")
         if (rule.policy == "interpolate" or rule.statistic in ("mean", "median")) and columns[name] not in _NUMBERS:
             raise ConfigError(
                 f"{key}: {name!r} is {columns[name]}, and only numbers have a mean or a median, or can be interpolated"

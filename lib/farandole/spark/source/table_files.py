@@ -19,10 +19,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farandole.config.load import Config
+from farandole.config.data import Data, Missing
 from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source.folder import printable, walk
+from farandole.spark.source.folder import walk
+from farandole.spark.source.listing import escape_name
 from farandole.spark.source.table_columns import check_columns, plain_type
 
 PIECES = pa.schema(
@@ -62,13 +63,13 @@ class Footer:
     row_groups: list[int]
 
 
-def table_root(config: Config) -> Path:
+def table_root(data: Data) -> Path:
     """The folder that paths are relative to: data.path, or the folder of the one file that it names."""
-    root = Path(config.data.path)
+    root = Path(data.path)
     return root.parent if root.is_file() else root
 
 
-def list_table(config: Config) -> pa.Table:
+def list_table(data: Data, missing: Missing) -> pa.Table:
     """Reads the footers of all files, checks that they agree, and deals their rows to tasks.
 
     Returns:
@@ -79,14 +80,14 @@ def list_table(config: Config) -> pa.Table:
         DataError: there are no files or no rows, a Delta, Hudi or Iceberg table lies around data.path, in it or below
             it, a file is not readable Parquet, files differ in their columns, or a column has a type that is no use.
     """
-    root, paths = table_root(config), _paths(config)
+    root, paths = table_root(data), _paths(data)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         footers = list(pool.map(lambda path: read_footer(root, path), paths))
-    columns = _common_columns(config, footers)
-    check_columns(config, columns)
+    columns = _common_columns(data, footers)
+    check_columns(data, missing, columns)
     pieces = _pieces(footers)
     if not pieces["part"]:
-        raise DataError(f"data.path {config.data.path!r} holds {len(footers)} Parquet files, but no rows")
+        raise DataError(f"data.path {data.path!r} holds {len(footers)} Parquet files, but no rows")
     return pa.table(pieces, schema=PIECES.with_metadata({"columns": json.dumps(columns)}))
 
 
@@ -122,7 +123,7 @@ def read_footer(root: Path, path: str) -> Footer:
             source.seek(max(num_bytes - 8 - length, 0))
             sha256 = hashlib.sha256(source.read(length)).hexdigest()
             source.seek(0)
-            file = pq.ParquetFile(source)
+            file = pq.ParquetFile(source)  # not ours, and looked at anew each time: no manifest knows what it holds
             columns = {field.name: plain_type(field.type) for field in file.schema_arrow}
             row_groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     except FileNotFoundError as error:
@@ -137,12 +138,12 @@ def read_footer(root: Path, path: str) -> Footer:
     return Footer(path, num_bytes, sha256, modified_ns, columns, row_groups)
 
 
-def _paths(config: Config) -> list[str]:
-    given = Path(config.data.path)
+def _paths(data: Data) -> list[str]:
+    given = Path(data.path)
     if not given.exists():
         raise ConfigError(f"data.path {str(given)!r} does not exist; give the folder that holds the Parquet files")
     walked = [] if given.is_file() else list(walk(given))
-    _refuse_logged(config, [path for path, _ in walked])
+    _refuse_logged(data, [path for path, _ in walked])
     if given.is_file():
         return [given.name]
     found = [pair for pair in walked if not any(name.startswith(_HIDDEN) for name in pair[0].split("/"))]
@@ -158,23 +159,23 @@ def _paths(config: Config) -> list[str]:
     return sorted(paths)
 
 
-def _refuse_logged(config: Config, paths: list[str]) -> None:
+def _refuse_logged(data: Data, paths: list[str]) -> None:
     """Refuses Delta, Hudi and Iceberg tables: beside their valid files lie those of deleted and of replaced rows.
 
     Args:
-        config: its data.path may also lie inside such a table, as the folder of a partition does.
+        data: its path may also lie inside such a table, as the folder of a partition does.
         paths: of all files below data.path, hidden ones too, so that nothing has to be listed again.
     """
-    root = Path(config.data.path).resolve()
+    root = Path(data.path).resolve()
     # What lies in a hidden folder is not read, be it a whole table: nothing behind the first hidden name counts.
     below = sorted({_up_to_hidden(path) for path in paths})
     for kind, log in TABLE_LOGS.items():
         found = [folder / name for folder in root.parents for name in glob.glob(log, root_dir=folder)]
         found += [root / path for path in below if fnmatchcase(f"/{path}", f"*/{log}")]
         if found:
-            name, table = printable(str(found[0])), printable(str(found[0].parents[log.count("/")]))
+            name, table = escape_name(str(found[0])), escape_name(str(found[0].parents[log.count("/")]))
             raise DataError(
-                f"data.path {config.data.path!r} holds files of a {kind.capitalize()} table, those of deleted and "
+                f"data.path {data.path!r} holds files of a {kind.capitalize()} table, those of deleted and "
                 f"replaced rows, too: {name!r} was found; write the version that you want as plain Parquet, with "
                 f"spark.read.format({kind!r}).load({table!r}).write.parquet(FOLDER), and give that FOLDER"
             )
@@ -186,7 +187,7 @@ def _up_to_hidden(path: str) -> str:
     return next(("/".join(names[: end + 1]) for end, name in enumerate(names) if name.startswith(_HIDDEN)), path)
 
 
-def _common_columns(config: Config, footers: list[Footer]) -> dict[str, str]:
+def _common_columns(data: Data, footers: list[Footer]) -> dict[str, str]:
     """Name -> type of the columns that all files have, KEY=VALUE folders last."""
     shapes = [
         (*sorted(footer.columns.items()), *((key, "folder") for key in folder_values(footer.path)))
@@ -200,7 +201,7 @@ def _common_columns(config: Config, footers: list[Footer]) -> dict[str, str]:
     ]
     if different:
         raise DataError(
-            f"{len(different)} of {len(footers)} files in data.path {config.data.path!r} differ from the others: "
+            f"{len(different)} of {len(footers)} files in data.path {data.path!r} differ from the others: "
             f"{'; '.join(different[:_MAX_NAMED])}{'; ...' if len(different) > _MAX_NAMED else ''}; "
             f"rewrite or remove them"
         )
