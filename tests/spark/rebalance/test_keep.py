@@ -19,8 +19,8 @@ from farandole.core.dataset.schema import CLEAN
 from farandole.core.fingerprint import id_checksum
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import ConfigError, ConflictError, DataError
+from farandole.pipeline import data_stages
 from farandole.pipeline.data_stages import ensure_balanced, ensure_clean
-from farandole.spark import stages
 from farandole.spark.rebalance import keep
 from farandole.spark.rebalance.rebalance import rebalance
 from faults.digits import digits_config
@@ -66,7 +66,7 @@ def test_other_rules_for_images_make_clean_stale(
 ) -> None:
     config = digits_config(tmp_path, pipeline={"run_missing_stages": False})
     assert ensure_clean(lambda: spark, config) == clean
-    monkeypatch.setattr(stages, "RULES_VERSION", stages.RULES_VERSION + 1)
+    monkeypatch.setattr(data_stages, "RULES_VERSION", data_stages.RULES_VERSION + 1)
     with pytest.raises(ConfigError, match="preprocess has to run first, because its configuration changed"):
         ensure_clean(lambda: spark, config)
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from farandole.config.load import Config
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
-from farandole.spark import stages
+from farandole.pipeline import data_stages
 from farandole.spark.preprocess import clean
 from farandole.spark.source import records
 from labelled_folder import SIDE, config_for, put, write
@@ -113,10 +113,10 @@ def test_a_changed_label_makes_clean_stale(
     put(tmp_path / "raw", *"0123")
     config = config_for(tmp_path)
     write(tmp_path, "file,label\n0,x\n1,y\n2,x\n3,y\n")
-    stages.ensure_clean(lambda: spark, config)
-    stages.ensure_clean(lambda: spark, config)
+    data_stages.ensure_clean(lambda: spark, config)
+    data_stages.ensure_clean(lambda: spark, config)
     write(tmp_path, "file,label\n0,x\n1,y\n2,y\n3,y\n")
-    assert stages.ensure_clean(lambda: spark, config).splits["train"].class_counts == {"x": 1, "y": 3}
+    assert data_stages.ensure_clean(lambda: spark, config).splits["train"].class_counts == {"x": 1, "y": 3}
     told = [line for line in capfd.readouterr().err.splitlines() if "up to date" in line or "because" in line]
     assert [line.split(", because ")[-1] for line in told] == [
         f"{config.work / 'clean'} does not exist",

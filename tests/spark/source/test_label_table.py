@@ -9,7 +9,7 @@ import pytest
 
 from farandole.config.load import Config
 from farandole.errors import ConfigError, DataError
-from farandole.spark import stages
+from farandole.pipeline import data_stages
 from farandole.spark.source import records
 from labelled_folder import config_for, put, write
 
@@ -175,15 +175,19 @@ def test_configs_that_will_not_do(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1", "2")
     with pytest.raises(ConfigError, match=r"data.label_table '.*/raw/none.csv' does not exist; paths are relative to"):
         listing_of(config_for(tmp_path, "none.csv"))
-    with pytest.raises(ConfigError, match=r"data.label_table = 'a.txt'; expected a .csv, .json or .jsonl file"):
+    with pytest.raises(ConfigError, match=r"data.label_table = '.*/raw/a.txt'; expected a .csv, .json or .jsonl file"):
         config_for(tmp_path, "a.txt")
     write(tmp_path, "file,label,id\n1,2,7\n2,2,7\n")
     with pytest.raises(DataError, match=r"data.id_column = 'id': 1 ids occur more than once, such as '7'; ids name"):
         listing_of(config_for(tmp_path, id_column="id"))
     write(tmp_path, "file,label,id\n1,2,7\n2,2,\n")
-    with pytest.raises(DataError, match=r"data.id_column = 'id' is null in row labels.csv#1; every row needs an id"):
+    with pytest.raises(
+        DataError, match=r"data.id_column = 'id' is null in row .*/raw/labels.csv#1; every row needs an id"
+    ):
         listing_of(config_for(tmp_path, id_column="id"))
-    with pytest.raises(DataError, match=r"data.split_column = 'label' is '2' in row labels.csv#0; expected train, val"):
+    with pytest.raises(
+        DataError, match=r"data.split_column = 'label' is '2' in row .*/raw/labels.csv#0; expected train"
+    ):
         listing_of(config_for(tmp_path, split_column="label", label_column="id"))
     with pytest.raises(ConfigError, match=r"data.pixel_shape = \[4, 4\], but images are files; remove the shape"):
         listing_of(config_for(tmp_path, pixel_shape=[4, 4]))
@@ -191,4 +195,4 @@ def test_configs_that_will_not_do(tmp_path: Path) -> None:
         listing_of(config_for(tmp_path, path=str(tmp_path / "nowhere")))
     inside = str(tmp_path / "work/clean/labels.csv")
     with pytest.raises(ConfigError, match=r"data.label_table '.*labels.csv' lies in .*clean, which is written anew"):
-        stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))
+        data_stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))
