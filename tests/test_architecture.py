@@ -39,6 +39,8 @@ CALLED_BY_OTHERS = {  # methods that override those of another package
     "update_step": "Keras",
 }
 MAX_LINES = 300
+MAX_WIDE_DOORS = 28
+"""Functions of lib and jobs that take all of Config; the others take the section that they read."""
 
 
 def violations(root: Path) -> list[str]:
@@ -143,6 +145,26 @@ def unused(root: Path) -> list[str]:
     ]
 
 
+def wide_doors(root: Path) -> list[str]:
+    """Functions and methods of root/lib and root/jobs with a parameter of type Config, as `path:line: name`."""
+    return [
+        f"{path.relative_to(root)}:{node.lineno}: {node.name}"
+        for path in sorted([*root.glob("lib/**/*.py"), *root.glob("jobs/**/*.py")])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any("Config" in _types(parameter) for parameter in ast.walk(node.args))
+    ]
+
+
+def _types(parameter: ast.AST) -> set[str]:
+    """The names in a parameter's annotation, also in one that is a string."""
+    if not isinstance(parameter, ast.arg) or parameter.annotation is None:
+        return set()
+    strings = (node.value for node in ast.walk(parameter.annotation) if isinstance(node, ast.Constant))
+    trees = [parameter.annotation, *(ast.parse(text) for text in strings if isinstance(text, str))]
+    return {name for tree in trees for name in _names(tree)}
+
+
 def _names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
@@ -153,6 +175,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
 def test_this_repository_keeps_the_rules() -> None:
     assert violations(ROOT) == []
     assert unused(ROOT) == []
+    assert len(wide_doors(ROOT)) <= MAX_WIDE_DOORS, "\n".join(wide_doors(ROOT))
     assert len([*ROOT.glob("lib/farandole/**/*.py")]) > 10  # it did look at something
 
 
@@ -246,6 +269,24 @@ def test_what_nobody_uses_is_found(tmp_path: Path, code: str, found: list[str]) 
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).write_text(text)
     assert [line.split(": ")[1] for line in unused(tmp_path)] == found
+
+
+@pytest.mark.parametrize("file", ["lib/farandole/core/a.py", "jobs/a.py"])
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def f(config: Config): pass", ["f"]),
+        ("class A:\n    async def f(self, *, config: 'Config | None' = None): pass", ["f"]),
+        ("def f(config: load.Config) -> None: pass", ["f"]),
+        ("def f(run: Callable[[Config], None]): pass", ["f"]),
+        ("def f(data: Data) -> Config: pass", []),
+        ("def f(model: ConfigDict, /, *configs: Data): pass", []),
+    ],
+)
+def test_what_takes_all_of_config_is_found(tmp_path: Path, file: str, code: str, found: list[str]) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(code)
+    assert [line.split(": ")[1] for line in wide_doors(tmp_path)] == found
 
 
 @pytest.mark.parametrize("folder", ["lib/farandole", "jobs", "bench"])
