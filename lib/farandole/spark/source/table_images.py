@@ -11,7 +11,7 @@ from farandole.core.record.quality import RejectedError
 
 
 def image_loader(data: Data, missing: Missing, column: pa.ChunkedArray) -> Callable[[int], bytes | np.ndarray]:
-    """A function from a position in a batch's image column to encoded bytes, or pixels without NaN.
+    """A function from a position in an image column to encoded bytes, or pixels without NaN.
 
     The function raises RejectedError: missing_image, wrong_channels, nan_pixels or undecodable.
     """

@@ -1,4 +1,4 @@
-"""Rows of a partitioned Parquet table, as the batches that preprocess works on."""
+"""Rows of a partitioned Parquet table, as tables of records."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from farandole.spark.source.table_columns import is_integer, plain_type
 from farandole.spark.source.table_files import folder_values, one_line, read_footer, table_root
 
 SIDE, ORDER, GROUP = "side:", "order:", "group:"
-"""Prefixes in a batch and in staging/parts: a kept column, and what its interpolation goes along and stays inside."""
+"""Prefixes here and in staging/parts: a kept column, and what its interpolation goes along and stays inside."""
 _BUFFER_BYTES = 1024 * 1024
 
 
