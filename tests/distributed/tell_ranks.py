@@ -6,7 +6,8 @@ from pathlib import Path
 
 from farandole.config.train import Train
 from farandole.spark.ranks.launch import launch_ranks
-from farandole.spark.session import num_slots, start_session
+from farandole.spark.ranks.slots import num_slots
+from farandole.spark.session import start_session
 
 spark = start_session("tell", Path("no file: this is not local mode"))
 num_ranks, logs = int(sys.argv[1]), Path(sys.argv[2])

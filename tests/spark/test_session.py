@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from pyspark.sql import SparkSession
 
 from farandole.errors import ConfigError, ResourceError
-from farandole.spark.session import check_java, num_slots, read_properties, slots_of_local_master
+from farandole.spark.session import check_java, read_properties
 
 ROOT = Path(__file__).parents[2]
 LOCAL_CONF = ROOT / "conf" / "spark" / "local.conf"
@@ -153,25 +152,6 @@ def test_on_a_cluster_spark_itself_says_that_the_host_name_leads_nowhere(nameles
     done = nameless(str(tmp_path / "spark/bin/spark-submit"), *options.split(), "program.py", str(LOCAL_CONF))
     assert done.returncode == 1
     assert "UnknownHostException: no-such-host" in done.stderr
-
-
-def test_slots_are_counted_without_waiting_in_local_mode(spark: SparkSession) -> None:
-    assert num_slots(spark, wanted=3, wait_seconds=1e9) == 2
-
-
-@pytest.mark.parametrize(
-    ("master", "slots"),
-    [
-        ("local", 1),
-        ("local[3]", 3),
-        ("local[3,2]", 3),
-        ("local[*]", os.cpu_count()),
-        ("local-cluster[2,1,512]", None),
-        ("spark://host:7077", None),
-    ],
-)
-def test_slots_of_a_local_master_are_told_before_spark_starts(master: str, slots: int | None) -> None:
-    assert slots_of_local_master(master) == slots
 
 
 def test_every_line_of_our_properties_is_read() -> None:

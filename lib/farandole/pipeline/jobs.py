@@ -14,7 +14,7 @@ from farandole.pipeline.data_stages import Session, ensure_balanced, ensure_clea
 from farandole.pipeline.evaluate_stage import ensure_evaluated
 from farandole.pipeline.gate import check_gate
 from farandole.pipeline.train_stage import ensure_trained
-from farandole.spark.ranks.launch import check_slots_early
+from farandole.spark.ranks.slots import check_slots_early
 from farandole.spark.session import start_session
 
 

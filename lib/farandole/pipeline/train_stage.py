@@ -13,8 +13,9 @@ from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
 from farandole.report.from_run import draw_report, most_confident
 from farandole.report.progress_bar import follow
-from farandole.spark.ranks.launch import check_slots, launch_ranks
+from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
+from farandole.spark.ranks.slots import check_slots
 from farandole.train.run.checkpoint import newest_position
 from farandole.train.run.run_directory import RunDirectory
 

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -21,7 +20,6 @@ from pyspark.sql import SparkSession
 
 from farandole.errors import ConfigError, ResourceError
 from farandole.log import on_terminal
-from farandole.spark.ranks.gpus import jvm_profile
 
 # They log a failed task's Python and Java stack. The same stack is in the exception, which the job writes to its log.
 _STACK_LOGGERS = (
@@ -56,34 +54,10 @@ def start_session(app_name: str, local_conf: Traversable) -> SparkSession:
     return spark
 
 
-def num_slots(spark: SparkSession, *, wanted: int = 1, wait_seconds: float = 5.0) -> int:
-    """How many tasks can run at once, hence how many ranks.
-
-    A cluster's executors register one after the other: while there are fewer slots than wanted, waits up to
-    wait_seconds for more.
-    """
-    context = spark.sparkContext._jsc.sc()
-    profile = jvm_profile(spark.sparkContext)
-    deadline = time.monotonic() + (0.0 if context.isLocal() else wait_seconds)
-    while True:
-        slots = int(context.maxNumConcurrentTasks(profile))
-        if slots >= wanted or time.monotonic() >= deadline:
-            return slots
-        time.sleep(0.1)
-
-
 def chosen_master() -> str:
     """The master that start_session will use, told before Spark has started."""
     SparkContext._ensure_initialized()
     return SparkConf().get("spark.master") or "local[*]"
-
-
-def slots_of_local_master(master: str) -> int | None:
-    """How many tasks local, local[N] or local[*] runs at once; None for any other master, which only Spark can ask."""
-    found = re.fullmatch(r"local(?:\[(\*|\d+)(?:,\s*\d+)?\])?", master)
-    if found is None:
-        return None
-    return (os.cpu_count() or 1) if found[1] == "*" else int(found[1] or 1)
 
 
 def read_properties(path: Traversable) -> dict[str, str]:

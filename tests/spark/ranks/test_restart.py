@@ -2,9 +2,8 @@
 
 import pytest
 
-from farandole.config.train import Train
-from farandole.errors import DataError, RankError, ResourceError
-from farandole.spark.ranks.launch import describe_lost_task, ranks_for
+from farandole.errors import DataError, RankError
+from farandole.spark.ranks.launch import describe_lost_task
 from farandole.spark.ranks.restart import launch_with_restarts
 
 
@@ -53,15 +52,6 @@ def test_bad_data_would_be_as_bad_again():
     with pytest.raises(DataError, match="NaN"):
         launch_with_restarts(launch, lambda: "from the start", 3)
     assert launch.calls == 1
-
-
-def test_as_many_ranks_as_there_are_slots_between_two_bounds():
-    train = Train(num_ranks=4, min_ranks=2)
-    assert [ranks_for(train, offered) for offered in (9, 4, 3, 2)] == [4, 4, 3, 2]
-    with pytest.raises(ResourceError, match=r"train.min_ranks needs 2 slots, the cluster offers 1; lower train.min"):
-        ranks_for(train, 1)
-    with pytest.raises(ResourceError, match=r"train.num_ranks needs 4 slots, the cluster offers 3; lower train.num"):
-        ranks_for(Train(num_ranks=4), 3)
 
 
 def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,60 +32,8 @@ from farandole.spark.ranks.gpus import with_gpus
 from farandole.spark.ranks.lookout import Lookout, beating, told_failures, where
 from farandole.spark.ranks.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.ranks.placement import Seat, describe_places, plan_places
+from farandole.spark.ranks.slots import JOB_GROUP, free_slots, refuse_fewer
 from farandole.spark.ranks.watch import START_SECONDS, Watch, describe_failure
-from farandole.spark.session import chosen_master, num_slots, slots_of_local_master
-
-OLD_TASKS_SECONDS = 60.0
-"""How long tasks of an earlier launch may take to end, those on a host that Spark has yet to find lost included."""
-_GROUP = "farandole ranks"
-_POLL_SECONDS = 0.25
-
-
-def check_slots_early(train: Train) -> None:
-    """Refuses too few slots before Spark has started, where the master's name tells how many there will be.
-
-    Raises:
-        ResourceError: a local master runs fewer tasks at a time than there must be ranks.
-    """
-    offered = slots_of_local_master(chosen_master())
-    if offered is not None:
-        ranks_for(train, offered)
-
-
-def check_slots(spark: SparkSession, train: Train, wait_seconds: float = 5.0) -> int:
-    """How many ranks can start: train.num_ranks, or fewer where the cluster has not the slots and min_ranks allows.
-
-    First waits until no task of an earlier launch runs any more: they hold slots, perhaps on a host that is gone, and a
-    leader must not write beside its successor.
-
-    Args:
-        spark: the session.
-        train: num_ranks and min_ranks are used.
-        wait_seconds: how long to wait for slots while there are fewer than num_ranks.
-
-    Raises:
-        ResourceError: the cluster runs fewer tasks at a time than there must be ranks.
-    """
-    deadline = time.monotonic() + OLD_TASKS_SECONDS
-    while any(stage.numActiveTasks for stage in _stages(spark.sparkContext)) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    return ranks_for(train, num_slots(spark, wanted=train.num_ranks, wait_seconds=wait_seconds))
-
-
-def ranks_for(train: Train, offered: int) -> int:
-    """The number of ranks on so many slots.
-
-    Raises:
-        ResourceError: fewer than train.min_ranks, or, where that is not set, than train.num_ranks.
-    """
-    key = "train.min_ranks" if train.min_ranks else "train.num_ranks"
-    needed = train.min_ranks or train.num_ranks
-    if offered < needed:
-        raise ResourceError(
-            f"{key} needs {needed} slots, the cluster offers {offered}; "
-            f"lower {key}, or give Spark more cores (--master local[{needed}] on one machine)"
-        )
-    return min(offered, train.num_ranks)
 
 
 def launch_ranks(
@@ -106,11 +53,11 @@ def launch_ranks(
         FarandoleError: a rank's own error, with the rank and the host in front of it.
     """
     num_ranks = train.num_ranks
-    check_slots(spark, train.model_copy(update={"min_ranks": 0}))
+    refuse_fewer(free_slots(spark, num_ranks), num_ranks)
     complete = {**spec, "threads": train.threads_per_rank, "stall_seconds": int(START_SECONDS) * 2}
     context = spark.sparkContext
     launch = log_directory / f"launch-{uuid.uuid4().hex[:12]}"
-    cancel = partial(context.cancelJobGroup, _GROUP)
+    cancel = partial(context.cancelJobGroup, JOB_GROUP)
     with (
         _job_group(context, num_ranks),
         _launch_directory(launch) as directory,
@@ -155,20 +102,12 @@ def _launch_directory(directory: Path) -> Iterator[Path]:
 @contextmanager
 def _job_group(context: SparkContext, num_ranks: int) -> Iterator[None]:
     """Names the Spark jobs that are started in the block."""
-    context.setJobGroup(_GROUP, f"{num_ranks} ranks")
+    context.setJobGroup(JOB_GROUP, f"{num_ranks} ranks")
     try:
         yield
     finally:
         for name in ("spark.jobGroup.id", "spark.job.description"):
             context.setLocalProperty(name, None)
-
-
-def _stages(context: SparkContext) -> list[Any]:
-    """Of all launches."""
-    tracker = context.statusTracker()
-    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(_GROUP)]
-    stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
-    return [stage for stage in stages if stage]
 
 
 def describe_lost_task(text: str, directory: Path) -> str:
