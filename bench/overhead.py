@@ -83,6 +83,7 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The results of the ranks, and the CPU seconds of those that watch them."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), os.environ.get("PYTHONPATH", "")])  # for Spark's workers
     from farandole.config.load import load_config
+    from farandole.core.rank_spec import Assignment
     from farandole.pipeline.data_stages import ensure_balanced
     from farandole.spark.ranks.launch import launch_ranks
     from farandole.spark.session import start_session
@@ -96,14 +97,16 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
         run = RunDirectory(config, manifest)
         shutil.rmtree(run.path, ignore_errors=True)
         run.prepare(config)
-        spec = {
-            "task": "train",
-            "config": config.model_dump(),
-            "data_directory": str(work / "balanced"),
-            "data_fingerprint": manifest.fingerprint(),
-        }
+        assignment = Assignment("train", config.model_dump(), str(work / "balanced"), manifest.fingerprint())
         with Watchers(run.history) as watchers:
-            ranks = launch_ranks(spark, module=MODULE, train=config.train, spec=spec, log_directory=run.logs)
+            ranks = launch_ranks(
+                spark,
+                module=MODULE,
+                assignment=assignment,
+                log_directory=run.logs,
+                num_ranks=config.train.num_ranks,
+                hang_seconds=config.train.hang_seconds,
+            )
     finally:
         spark.stop()
     return {"ranks": ranks, "watchers": watchers.seconds(), "config": json.loads(config.train.model_dump_json())}

@@ -19,8 +19,9 @@ from typing import Any
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import read_manifest
 from farandole.core.json_lines import read_lines
+from farandole.core.rank_spec import Assignment, Meeting, RankSpec, Rendezvous, Result
 from farandole.spark.ranks.child import Child
-from farandole.spark.ranks.placement import Seat, describe_places, plan_places
+from farandole.spark.ranks.placement import Seat, plan_places
 from farandole.train.run.run_directory import RunDirectory
 
 LIB = Path(__file__).resolve().parent.parent / "lib"
@@ -46,9 +47,9 @@ class Ranks:
         try:
             for child in self.children:
                 message = child.next_message(TIMEOUT_SECONDS)
-                if not message or "result" not in message:
+                if not isinstance(message, Result):
                     raise RuntimeError(f"a rank said {message}: {child.log_tail()}")
-                self.results.append(message["result"])
+                self.results.append(message.result)
             self.peak_bytes = [_status_bytes(child.pid, "VmHWM") for child in self.children]
             self.cpu_seconds = sum(_cpu_seconds(child.pid) for child in self.children)
         finally:
@@ -84,34 +85,26 @@ def config_for(work: Path, *, ranks: int, local_rows: int, steps: int, **train: 
     )
 
 
-def start(
-    config: Config, data: Path, *, namespaces: Sequence[str] = (), addresses: Sequence[str] = (), threads: int = 1
-) -> Ranks:
+def start(config: Config, data: Path, *, namespaces: Sequence[str] = (), addresses: Sequence[str] = ()) -> Ranks:
     """Starts all ranks of a run: on loopback, or each alone in a network namespace with an address on eth0."""
     manifest = read_manifest(data)
     run = RunDirectory(config, manifest)
     run.prepare(config)
     seats = [Seat(name) for name in namespaces] or [Seat("localhost")] * config.train.num_ranks
-    common = {
-        "task": "train",
-        "config": config.model_dump(),
-        "data_directory": str(data),
-        "data_fingerprint": manifest.fingerprint(),
-        "places": describe_places(seats, plan_places(seats)),
-        "interface": "eth0" if namespaces else "lo",
-        "threads": threads,
-        "stall_seconds": 120,
-    }
+    assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
+    places, interface = plan_places(seats), "eth0" if namespaces else "lo"
     environment = {"CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(LIB)}
     children = []
     for rank in range(len(seats)):
-        own = {**common, "rank": rank, "address": addresses[rank] if addresses else "127.0.0.1"}
+        address = addresses[rank] if addresses else "127.0.0.1"
         with inside(namespaces[rank] if namespaces else ""):
             children.append(Child("farandole.train.rank", rank, run.logs / f"rank-{rank}.log", environment))
-        children[rank].begin(own)
-    message = children[0].next_message(TIMEOUT_SECONDS) or {}
+        children[rank].begin(RankSpec(assignment, rank, places, address, interface, stall_seconds=120))
+    message = children[0].next_message(TIMEOUT_SECONDS)
+    if not isinstance(message, Rendezvous):
+        raise RuntimeError(f"the leader said {message}: {children[0].log_tail()}")
     for child in children:
-        child.send({"rendezvous_address": addresses[0] if addresses else "127.0.0.1", **message})
+        child.send(Meeting(addresses[0] if addresses else "127.0.0.1", message.rendezvous_port))
     return Ranks(run, children)
 
 

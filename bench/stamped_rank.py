@@ -27,14 +27,14 @@ def stamp_after(owner: Any, name: str, title: str) -> None:
     setattr(owner, name, stamped)
 
 
-def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
+def _train(assignment: Any, config: Any, world: Any, progress: Any) -> Any:
     from farandole.core.batches.reader import SplitFiles
     from farandole.train import loop
-    from farandole.train.run.state import State
+    from farandole.train.run.state import RankState
 
     STAMPS["training code imported"] = time.time()
     stamp_after(loop, "set_up", "model and graphs built")
-    stamp_after(State, "restore", "checkpoints looked for")
+    stamp_after(RankState, "restore", "checkpoints looked for")
     stamp_after(SplitFiles, "copy", "first row group read, its file verified")
     finish: Callable[[int, int], None] = progress.finish_step
 
@@ -54,7 +54,7 @@ def _train(spec: Any, config: Any, world: Any, progress: Any) -> Any:
         enter(phase)
 
     progress.enter = entered
-    return rank.train(spec, config, world, progress)
+    return rank.train(assignment, config, world, progress)
 
 
 if __name__ == "__main__":

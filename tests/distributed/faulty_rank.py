@@ -1,10 +1,11 @@
 """A rank that comes to grief on purpose: farandole.train.rank with a fault after a given step.
 
-spec["fault"] = {"kind": a key of FAULTS, "step": int, "ranks": [int, ...], "once": path}
+fault.json in paths.work: {"kind": a key of FAULTS, "step": int, "ranks": [int, ...], "once": path}
 Where there is a file "once", the fault has happened in an earlier launch and does not come again.
 """
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -15,15 +16,22 @@ from typing import Any
 import numpy as np
 
 from farandole.config.load import Config
+from farandole.core.rank_spec import Assignment, World
 from farandole.errors import DataError
 from farandole.train import rank
 from farandole.train.progress import Progress
 
 
-def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
+def plan_fault(work: Path, fault: dict[str, Any] | None) -> None:
+    """What is to go wrong in the next launch into this paths.work; None: nothing."""
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "fault.json").write_text(json.dumps(fault or {"kind": "none", "step": -1, "ranks": []}))
+
+
+def train(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
     from farandole.train.run.state import State
 
-    fault = spec.get("fault", {"kind": "none", "step": -1, "ranks": []})
+    fault = json.loads((config.work / "fault.json").read_text())
     once = fault.get("once", "/dev/null/none")
     finish_step = progress.finish_step
 
@@ -48,7 +56,7 @@ def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) 
             bias.assign(np.full(bias.shape, np.nan))
 
         State.restore = poisoned  # type: ignore[method-assign]
-    return rank.train(spec, config, world, progress)
+    return rank.train(assignment, config, world, progress)
 
 
 def _lose_rows() -> None:

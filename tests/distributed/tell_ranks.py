@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from farandole.config.train import Train
+from farandole.core.rank_spec import Assignment
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.slots import num_slots
 from farandole.spark.session import start_session
@@ -12,8 +12,14 @@ from farandole.spark.session import start_session
 spark = start_session("tell", Path("no file: this is not local mode"))
 num_ranks, logs = int(sys.argv[1]), Path(sys.argv[2])
 try:
-    module = "distributed.telling_rank"
-    ranks = launch_ranks(spark, module=module, train=Train(num_ranks=num_ranks), spec={}, log_directory=logs)
+    ranks = launch_ranks(
+        spark,
+        module="distributed.telling_rank",
+        assignment=Assignment("tell", config={}, data_directory="", data_fingerprint=""),
+        log_directory=logs,
+        num_ranks=num_ranks,
+        hang_seconds=20.0,
+    )
     cores = spark.sparkContext.defaultParallelism
     # All other stages run on all cores, whether there are GPUs for them or not.
     one_per_core = spark.sparkContext.parallelize(range(cores), cores).barrier().mapPartitions(lambda _: [1]).count()

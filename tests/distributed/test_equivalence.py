@@ -8,6 +8,7 @@ from balanced_data import CLASS_NAMES, write_balanced
 from distributed.ranks import finish_ranks, run_ranks, start_ranks
 from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
+from farandole.spark.ranks.child import Exited
 from farandole.train.run.checkpoint import newest_position
 from farandole.train.run.run_directory import RunDirectory
 
@@ -131,7 +132,7 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, data):
     config = config_for(tmp_path / "killed", **settings)
     run = prepared(config, data)
     fault = {"kind": "kill", "step": 14, "ranks": [0, 1]}
-    assert [m["exited"] for m in finish_ranks(start_ranks(config, data[0], run.logs, fault=fault))] == [-9, -9]
+    assert finish_ranks(start_ranks(config, data[0], run.logs, fault=fault)) == [Exited(-9)] * 2
     position = newest_position(run.checkpoints)
     assert position.global_step in (
         9,

@@ -17,9 +17,10 @@ from farandole.config.load import load_config, parse_config
 from farandole.core.batches.reader import SplitFiles
 from farandole.core.fingerprint import file_sha256
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
+from farandole.core.rank_spec import Place, Result, World
 from farandole.errors import ConfigError, DataError
 from farandole.train.horovod import distributed
-from farandole.train.horovod.distributed import World, start_rendezvous
+from farandole.train.horovod.distributed import start_rendezvous
 from farandole.train.input.petastorm_reader import read_with_petastorm
 from farandole.train.run.checkpoint import Position, newest_checkpoint
 from farandole.train.run.saved_model import load_model
@@ -151,7 +152,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def test_the_rendezvous_takes_nothing_but_addresses_and_goes_on(marker, capfd):
-    port = start_rendezvous("127.0.0.1", WORLDS)
+    port = start_rendezvous("127.0.0.1", PLACES)
     for pattern in ATTACKS:
         answer = attack(port, pattern % pickle.dumps(Payload(marker)))
         assert b" 200 " not in answer, pattern
@@ -160,11 +161,11 @@ def test_the_rendezvous_takes_nothing_but_addresses_and_goes_on(marker, capfd):
     assert urllib.request.urlopen(f"http://127.0.0.1:{port}/global/1", timeout=10).read() == b"an address"
 
 
-WORLDS = [("a", World(0, 2, 0, 1, 0, 2)), ("b", World(1, 2, 0, 1, 1, 2))]
+PLACES = [Place("a", World(0, 2, 0, 1, 0, 2)), Place("b", World(1, 2, 0, 1, 1, 2))]
 
 
 def test_the_rendezvous_holds_no_more_than_addresses_need(capfd):
-    port = start_rendezvous("127.0.0.1", WORLDS)
+    port = start_rendezvous("127.0.0.1", PLACES)
     answers = [
         attack(port, b"PUT /x/%d HTTP/1.1\r\nContent-Length: 9999\r\n\r\n%s" % (i, bytes(9999))).split()[1]
         for i in range(9)
@@ -175,7 +176,7 @@ def test_the_rendezvous_holds_no_more_than_addresses_need(capfd):
 
 
 def test_a_client_that_is_refused_may_send_the_rest_of_its_request(capfd):
-    port = start_rendezvous("127.0.0.1", WORLDS)
+    port = start_rendezvous("127.0.0.1", PLACES)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(b"PUT /x/0 HTTP/1.1\r\nContent-Length: 99999\r\n\r\n")
         assert b" 413 " in read_all(client)
@@ -185,7 +186,7 @@ def test_a_client_that_is_refused_may_send_the_rest_of_its_request(capfd):
 
 def test_the_rendezvous_answers_few_at_a_time(monkeypatch, capfd):
     monkeypatch.setattr(distributed, "MAX_REQUESTS", -6)  # and 4 for each of two ranks
-    port = start_rendezvous("127.0.0.1", WORLDS)
+    port = start_rendezvous("127.0.0.1", PLACES)
     silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2)]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as third:
         assert third.recv(1) == b""  # hung up on, at once
@@ -217,4 +218,4 @@ def test_ranks_meet_in_spite_of_hostile_bytes(tmp_path, marker):
 
     children = start_ranks(config, root, tmp_path / "logs", before_meeting=meet)
     messages = finish_ranks(children)
-    assert all("result" in message for message in messages), messages
+    assert all(isinstance(message, Result) for message in messages), messages

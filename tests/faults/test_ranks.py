@@ -8,8 +8,10 @@ import psutil
 import pytest
 
 from balanced_data import write_balanced
+from distributed.faulty_rank import plan_fault
 from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
+from farandole.core.rank_spec import Assignment
 from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.ranks import lookout
 from farandole.spark.ranks.launch import launch_ranks
@@ -35,15 +37,15 @@ def launch(spark, config: Config, data, fault=None):
     root, manifest = data
     run = RunDirectory(config, manifest)
     run.prepare(config)
-    spec = {
-        "task": "train",
-        "config": config.model_dump(),
-        "data_directory": str(root),
-        "data_fingerprint": manifest.fingerprint(),
-    }
-    if fault:
-        spec["fault"] = fault
-    return launch_ranks(spark, module=MODULE, train=config.train, spec=spec, log_directory=run.logs)
+    plan_fault(config.work, fault)
+    return launch_ranks(
+        spark,
+        module=MODULE,
+        assignment=Assignment("train", config.model_dump(), str(root), manifest.fingerprint()),
+        log_directory=run.logs,
+        num_ranks=config.train.num_ranks,
+        hang_seconds=config.train.hang_seconds,
+    )
 
 
 def left_over(directory) -> dict[str, set]:

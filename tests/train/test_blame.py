@@ -5,10 +5,10 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.core.batches.reader import Batch, SplitFiles
+from farandole.core.rank_spec import World
 from farandole.errors import DataError, OtherRankError
 from farandole.train import blame as blame_module
 from farandole.train.blame import Where, blame
-from farandole.train.horovod.distributed import World
 from farandole.train.rank import describe_failure
 from farandole.train.run.checkpoint import Position
 
@@ -74,12 +74,12 @@ def test_a_rank_that_is_not_to_blame_names_the_other_and_is_not_the_one_to_show(
     error, told = found_by(monkeypatch, files, Step([0.5]), rows, [0, 1])
     assert (type(error), told) == (OtherRankError, 0)
     assert "run): from rank 2 of 3; all ranks stopped there" in str(error)
-    assert describe_failure(error)["lost_peer"]
-    assert describe_failure(error)["exit_code"] == 3
+    assert describe_failure(error).lost_peer
+    assert describe_failure(error).exit_code == 3
 
 
 def test_a_sum_can_overflow_though_its_parts_do_not(monkeypatch, files):
     error, _ = found_by(monkeypatch, files, Step([3e38]), [1], [0, 0])
     assert type(error) is DataError
     assert "run): no rank finds it in its own rows, computed alone" in str(error)
-    assert not describe_failure(error)["lost_peer"]
+    assert not describe_failure(error).lost_peer

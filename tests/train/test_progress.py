@@ -2,6 +2,7 @@
 
 import pytest
 
+from farandole.core.rank_spec import Phase, RankState
 from farandole.train import progress as module
 from farandole.train.progress import Progress
 
@@ -15,36 +16,34 @@ def clock(monkeypatch):
 
 def test_phases_steps_and_how_long_they_usually_take(clock):
     progress = Progress()
-    assert progress.state() == {
-        "step": -1, "epoch": 0, "phase": "starting", "seconds": 0.0, "usual_seconds": None, "reading": "",
-    }  # fmt: skip
+    assert progress.state() == RankState(-1, 0, Phase.STARTING, seconds=0.0, usual_seconds=None, reading="")
     for seconds in (1.0, 5.0, 2.0):
-        progress.enter("computing")
+        progress.enter(Phase.COMPUTING)
         clock[0] += seconds
         progress.finish_step(7, 1)
-    progress.enter("computing")
+    progress.enter(Phase.COMPUTING)
     clock[0] += 4.0
     state = progress.state()
-    assert (state["step"], state["epoch"], state["phase"]) == (7, 1, "computing")
-    assert (state["seconds"], state["usual_seconds"]) == (4.0, 2.0)
+    assert (state.step, state.epoch, state.phase) == (7, 1, Phase.COMPUTING)
+    assert (state.seconds, state.usual_seconds) == (4.0, 2.0)
 
 
 def test_a_row_group_is_progress_and_is_named(clock):
     progress = Progress()
-    progress.enter("reading")
+    progress.enter(Phase.READING)
     clock[0] += 9.0
     progress.read("a.parquet, row group 3")
     clock[0] += 2.0
-    assert (progress.state()["seconds"], progress.state()["reading"]) == (2.0, "a.parquet, row group 3")
+    assert (progress.state().seconds, progress.state().reading) == (2.0, "a.parquet, row group 3")
     progress.read("")
-    assert (progress.state()["seconds"], progress.state()["reading"]) == (0.0, "")
+    assert (progress.state().seconds, progress.state().reading) == (0.0, "")
 
 
 def test_a_step_that_has_reached_its_sum_waits_for_others():
     progress = Progress()
     progress.has_entered_sum = lambda: True
-    assert progress.state()["phase"] == "starting"
-    progress.enter("computing")
-    assert progress.state()["phase"] == "summing"
+    assert progress.state().phase == Phase.STARTING
+    progress.enter(Phase.COMPUTING)
+    assert progress.state().phase == Phase.SUMMING
     progress.finish_step(1, 0)
-    assert progress.state()["phase"] == "counting"
+    assert progress.state().phase == Phase.COUNTING

@@ -1,19 +1,32 @@
 """A launched process and the one that started it."""
 
-import json
 import os
 import subprocess
 import sys
 
 import psutil
 
+from farandole.core.rank_spec import Assignment, Failure, RankSpec, message_from_json, to_json
+
 
 def test_a_rank_whose_starter_has_ended_already_ends_at_once():
     """Python takes seconds to start on a busy machine: too late to ask the kernel for a signal."""
     rank = [sys.executable, "-m", "farandole.train.rank"]
-    spec = json.dumps({"parent": os.getppid()}) + "\n"  # not this process, which did start it
+    assignment = Assignment("train", config={}, data_directory="", data_fingerprint="")
+    # The parent is not this process, which did start it.
+    spec = to_json(RankSpec(assignment, 0, [], "127.0.0.1", "lo", stall_seconds=60, parent=os.getppid())) + "\n"
     done = subprocess.run(rank, input=spec, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_a_rank_that_is_told_the_spec_of_another_version_says_so():
+    rank = [sys.executable, "-m", "farandole.train.rank"]
+    done = subprocess.run(rank, input='{"task": "train"}\n', capture_output=True, text=True, timeout=120)
+    failure = message_from_json(done.stdout)
+    assert isinstance(failure, Failure)
+    assert (done.returncode, failure.exit_code) == (1, 4)
+    assert failure.message.startswith("RankSpec lacks ['address', 'assignment', 'interface', ")
+    assert "has unknown ['task']; driver and executors must run the same version of farandole" in failure.message
 
 
 def test_a_rank_that_is_stopped_while_python_starts_ends_with_its_starter(tmp_path):

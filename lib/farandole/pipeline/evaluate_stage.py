@@ -7,6 +7,7 @@ from farandole.config.load import Config
 from farandole.core.dataset.commit import exclusive, write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
+from farandole.core.rank_spec import Assignment
 from farandole.log import say
 from farandole.pipeline.data_stages import Session
 from farandole.pipeline.train_stage import RANK_PROGRAM
@@ -48,14 +49,15 @@ def _run_evaluation(
 ) -> None:
     data = config.work / "balanced"
     say(f"evaluate: {config.train.num_ranks} ranks on {run.model}")
-    spec = {
-        "task": "evaluate",
-        "config": config.model_dump(),
-        "data_directory": str(data),
-        "data_fingerprint": manifest.fingerprint(),
-        "model_directory": str(run.model),
-    }
-    results = launch_ranks(session(), module=RANK_PROGRAM, train=config.train, spec=spec, log_directory=target / "logs")
+    results = launch_ranks(
+        session(),
+        module=RANK_PROGRAM,
+        assignment=Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run.model)),
+        log_directory=target / "logs",
+        num_ranks=config.train.num_ranks,
+        hang_seconds=config.train.hang_seconds,
+        network=config.train.network,
+    )
     trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
     wrong = most_confident(results, config.evaluate.num_wrong_images)
     metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}

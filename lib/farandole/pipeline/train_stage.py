@@ -9,6 +9,7 @@ from farandole.config.load import Config
 from farandole.core.dataset.commit import exclusive, write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.epoch_plan import plan_epoch
+from farandole.core.rank_spec import Assignment
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
 from farandole.report.from_run import draw_report, most_confident
@@ -63,19 +64,21 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
-    spec = {
-        "task": "train",
-        "config": config.model_dump(),
-        "data_directory": str(data),
-        "data_fingerprint": manifest.fingerprint(),
-    }
+    assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
 
     def launch(restart: int) -> list[dict[str, Any]]:
         num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
         if num_ranks < train.num_ranks:
             say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
-        sized = train.model_copy(update={"num_ranks": num_ranks})
-        return launch_ranks(spark, module=RANK_PROGRAM, train=sized, spec=spec, log_directory=run.logs)
+        return launch_ranks(
+            spark,
+            module=RANK_PROGRAM,
+            assignment=assignment,
+            log_directory=run.logs,
+            num_ranks=num_ranks,
+            hang_seconds=train.hang_seconds,
+            network=train.network,
+        )
 
     position = newest_position(run.checkpoints)
     with follow(run.history, total, position.global_step if position else 0):

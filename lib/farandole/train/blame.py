@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from farandole.core.batches.reader import Batch, SplitFiles
+from farandole.core.rank_spec import World
 from farandole.errors import DataError, OtherRankError
-from farandole.train.horovod.distributed import World, gather_integers
+from farandole.train.horovod.distributed import gather_integers
 from farandole.train.run.checkpoint import Position
 from farandole.train.step import TrainStep
 

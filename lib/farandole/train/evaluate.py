@@ -12,8 +12,9 @@ from farandole.config.load import Config
 from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.metrics.classification import Counts, classification_metrics
+from farandole.core.rank_spec import Phase, World
 from farandole.errors import DataError
-from farandole.train.horovod.distributed import World, sum_integers
+from farandole.train.horovod.distributed import sum_integers
 from farandole.train.progress import Progress
 from farandole.train.run.saved_model import load_model
 
@@ -61,17 +62,17 @@ class Evaluator:
         stop = min(num_rows, (rank + 1) * num_batches // world_size * self._batch_size)
         counts = Counts.zero(len(self._manifest.class_names))
         wrong: list[Wrong] = []
-        self._progress.enter("reading")
+        self._progress.enter(Phase.READING)
         for batch in read_rows(files, start, stop, self._batch_size):
-            self._progress.enter("evaluating")
+            self._progress.enter(Phase.EVALUATING)
             predicted, losses, confidence = (t.numpy() for t in self._forward(batch.images, batch.labels))
             counts.add(batch.labels, predicted, losses)
             misses = np.flatnonzero(predicted != batch.labels)
             found = (batch.rows, batch.labels, predicted, confidence)
             wrong += [Wrong(*(column[i].item() for column in found)) for i in misses]
             wrong = sorted(wrong, key=lambda w: (-w.confidence, w.row))[:num_wrong]
-            self._progress.enter("reading")
-        self._progress.enter("summing")
+            self._progress.enter(Phase.READING)
+        self._progress.enter(Phase.SUMMING)
         return Counts.from_array(sum_integers(counts.to_array(), f"counts.{split}")), wrong
 
     def final_figures(self, files: dict[str, SplitFiles], num_wrong: int) -> dict[str, Any]:

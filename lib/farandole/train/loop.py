@@ -9,11 +9,11 @@ from farandole.core.batches.reader import SplitFiles
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.metrics.classification import classification_metrics
 from farandole.core.plan.epoch_plan import EpochPlan
+from farandole.core.rank_spec import Phase, World
 from farandole.errors import DataError
 from farandole.train.accounting import check_receipt, receipt
 from farandole.train.blame import blame
 from farandole.train.evaluate import Evaluator
-from farandole.train.horovod.distributed import World
 from farandole.train.models.build import build_model
 from farandole.train.progress import Progress
 from farandole.train.run.history import History
@@ -90,7 +90,7 @@ def fit(run: Run, state: State, step: TrainStep, evaluator: Evaluator) -> None:
         with suppress(Exception):  # what ended the training is the error to show
             state.writer.close()
         raise
-    run.progress.enter("writing")  # unlike "saving", which takes a copy, as long as the disk takes
+    run.progress.enter(Phase.WRITING)  # unlike SAVING, which takes a copy, as long as the disk takes
     state.writer.close()
 
 
@@ -98,12 +98,12 @@ def _train_epoch(run: Run, state: State, step: TrainStep, plan: EpochPlan) -> No
     batches = run.batches(plan, state.position.step)
     state.start_clock()
     try:
-        run.progress.enter("starting")
+        run.progress.enter(Phase.STARTING)
         step.trace()  # while the first batches are read
         # petastorm starts threads and reads ahead before its first batch, and does not tell what.
-        run.progress.enter("opening" if run.train.reader == "petastorm" else "reading")
+        run.progress.enter(Phase.OPENING if run.train.reader == "petastorm" else Phase.READING)
         for batch in batches:
-            run.progress.enter("computing")
+            run.progress.enter(Phase.COMPUTING)
             rate, num_rows = run.learning_rate(state.position.global_step), plan.batch_rows(state.position.step)
             result = step(batch.images, batch.labels, batch_rows=num_rows, learning_rate=rate)
             run.progress.finish_step(state.position.global_step + 1, plan.epoch)
@@ -111,13 +111,13 @@ def _train_epoch(run: Run, state: State, step: TrainStep, plan: EpochPlan) -> No
                 raise blame(step, batch, run.files["train"], run.world, run.where(state.position))
             state.count(batch, result, num_rows, batches.wait_seconds)
             if run.logs_at(state.position, plan):
-                run.progress.enter("logging")
+                run.progress.enter(Phase.LOGGING)
                 _log(run, state, plan, rate, batches.wait_seconds)
             if run.saves_at(state.position, plan):
                 state.save()
             if state.position.global_step == run.total_steps:
                 break
-            run.progress.enter("reading")
+            run.progress.enter(Phase.READING)
     finally:
         batches.close()
 
@@ -141,7 +141,7 @@ def _finish_epoch(run: Run, state: State, evaluator: Evaluator, plan: EpochPlan)
     total, step = state.sum_accounting(), state.position.global_step
     line = receipt(total, plan, run.manifest)
     check_receipt(line, total, run.manifest, run.files["train"])
-    run.progress.enter("logging")
+    run.progress.enter(Phase.LOGGING)
     run.history.log_receipt({**line, "global_step": step})
     if run.manifest.splits["val"].num_rows:
         counts, _ = evaluator.run(run.files["val"], "val")

@@ -1,13 +1,10 @@
 """What a launched process runs: `python -m farandole.train.rank`, one per rank.
 
-It speaks JSON lines with the task that started it. In: the spec, then, once every rank has started, where to meet.
-Out: {"rendezvous_port"} from the leader, a heartbeat {"step", "phase", ...} every second, and {"result"} or
-{"failure"} at the end. Everything that libraries print goes to stderr, which is the rank's log file; SIGUSR1 adds the
-stacks of all threads to it.
+It speaks JSON lines with the task that started it, as core/rank_spec.py says. Everything that libraries print goes to
+stderr, which is the rank's log file; SIGUSR1 adds the stacks of all threads to it.
 """
 
 import faulthandler
-import json
 import os
 import signal
 import sys
@@ -22,6 +19,20 @@ from typing import Any, NoReturn, TextIO
 
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import Manifest, read_manifest
+from farandole.core.rank_spec import (
+    Assignment,
+    Failure,
+    Joined,
+    Message,
+    Phase,
+    RankSpec,
+    Rendezvous,
+    Result,
+    World,
+    meeting_from_json,
+    spec_from_json,
+    to_json,
+)
 from farandole.errors import DataError, FarandoleError, OtherRankError
 from farandole.train.progress import Progress
 
@@ -33,24 +44,26 @@ def main() -> NoReturn:
     stdout = _take_stdout()
     # It takes longer than anything else here, so it begins before there is a spec.
     importing = ThreadPoolExecutor(1, "import").submit(_import_tensorflow)
-    spec = json.loads(sys.stdin.readline())
-    if os.getppid() != spec["parent"]:  # it ended before this process could ask the kernel to end with it
-        os._exit(1)
+    line = sys.stdin.readline()
     progress = Progress()
     beat = Heartbeat(stdout, progress)
     try:
-        config = parse_config(spec["config"])
-        world = _meet(spec, beat, importing)
-        progress.enter("starting")  # anew: how long the others took to come is not this rank's own
-        beat.send({"joined": True})
-        result = TASKS[spec["task"]](spec, config, world, progress)
+        spec = spec_from_json(line)
+        if os.getppid() != spec.parent:  # it ended before this process could ask the kernel to end with it
+            os._exit(1)
+        beat.start()
+        config = parse_config(spec.assignment.config)
+        world = _meet(spec, config.train.threads_per_rank, beat, importing)
+        progress.enter(Phase.STARTING)  # anew: how long the others took to come is not this rank's own
+        beat.send(Joined())
+        result = TASKS[spec.assignment.task](spec.assignment, config, world, progress)
     except BaseException as error:
         traceback.print_exc()
-        beat.send({"failure": describe_failure(error)})
+        beat.send(describe_failure(error))
         sys.stderr.flush()
         # Not a return: Horovod's threads wait for peers that may be gone, and would keep the process alive.
         os._exit(1)
-    beat.send({"result": result})
+    beat.send(Result(result))
     sys.stderr.flush()
     # Another rank may still be receiving the last sum, which ends with an error if this process does. So the parent
     # ends it when all have their results; Horovod's own shutdown would hang where a rank has failed.
@@ -58,26 +71,26 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def train(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
+def train(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
     """Trains one run to its end and evaluates it."""
     from farandole.train.loop import train_run
 
-    data, manifest = _open_data(spec)
+    data, manifest = _open_data(assignment)
     return train_run(config, manifest, data, world, progress)
 
 
-def evaluate(spec: dict[str, Any], config: Config, world: Any, progress: Progress) -> dict[str, Any]:
+def evaluate(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
     """Evaluates a saved model on the val and test splits."""
     from farandole.train.evaluate import evaluate_saved_model
 
-    data, manifest = _open_data(spec)
-    return evaluate_saved_model(Path(spec["model_directory"]), config, manifest, data, world, progress)
+    data, manifest = _open_data(assignment)
+    return evaluate_saved_model(Path(assignment.model_directory), config, manifest, data, world, progress)
 
 
-def _open_data(spec: dict[str, Any]) -> tuple[Path, Manifest]:
-    data = Path(spec["data_directory"])
+def _open_data(assignment: Assignment) -> tuple[Path, Manifest]:
+    data = Path(assignment.data_directory)
     manifest = read_manifest(data)
-    if manifest.fingerprint() != spec["data_fingerprint"]:
+    if manifest.fingerprint() != assignment.data_fingerprint:
         raise DataError(f"{data} was written anew after this job had started; run the same command again")
     return data, manifest
 
@@ -90,11 +103,13 @@ class Heartbeat:
 
     def __init__(self, out: TextIO, progress: Progress) -> None:
         self._out, self._lock, self._progress = out, threading.Lock(), progress
+
+    def start(self) -> None:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         with self._lock:
-            self._out.write(json.dumps(message) + "\n")
+            self._out.write(to_json(message) + "\n")
             self._out.flush()
 
     def _beat(self) -> None:
@@ -103,39 +118,37 @@ class Heartbeat:
             time.sleep(HEARTBEAT_SECONDS)
 
 
-def describe_failure(error: BaseException) -> dict[str, Any]:
-    """An error as plain JSON: what the driver needs to raise it again."""
+def describe_failure(error: BaseException) -> Failure:
+    """What the driver needs to raise an error again."""
     from farandole.train.horovod.distributed import is_lost_peer
 
     own = isinstance(error, FarandoleError)
-    return {
-        "exit_code": error.exit_code if isinstance(error, FarandoleError) else 1,
-        "message": str(error) if own else f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
-        "lost_peer": isinstance(error, OtherRankError) or (not own and is_lost_peer(error)),
-    }
-
-
-def _meet(spec: dict[str, Any], beat: Heartbeat, importing: Future[None]) -> Any:
-    """Joins the other ranks, as soon as TensorFlow is there."""
-    from farandole.train.horovod.distributed import World, join_world, start_rendezvous
-
-    worlds = [(place["host"], World(**place["world"])) for place in spec["places"]]
-    host, world = worlds[spec["rank"]]
-    if world.is_leader:
-        beat.send({"rendezvous_port": start_rendezvous(spec["address"], worlds)})
-    importing.result()
-    _set_up_tensorflow(spec["threads"])
-    meeting = json.loads(sys.stdin.readline())
-    join_world(
-        world,
-        host=host,
-        address=spec["address"],
-        interface=spec["interface"],
-        rendezvous=(meeting["rendezvous_address"], meeting["rendezvous_port"]),
-        stall_seconds=spec["stall_seconds"],
+    return Failure(
+        str(error) if own else f"{type(error).__name__}: {error}",
+        exit_code=error.exit_code if isinstance(error, FarandoleError) else 1,
+        lost_peer=isinstance(error, OtherRankError) or (not own and is_lost_peer(error)),
+        traceback="".join(traceback.format_exception(error)),
     )
-    return world
+
+
+def _meet(spec: RankSpec, threads: int, beat: Heartbeat, importing: Future[None]) -> World:
+    """Joins the other ranks, as soon as TensorFlow is there."""
+    from farandole.train.horovod.distributed import join_world, start_rendezvous
+
+    own = spec.places[spec.rank]
+    if own.world.is_leader:
+        beat.send(Rendezvous(start_rendezvous(spec.address, spec.places)))
+    importing.result()
+    _set_up_tensorflow(threads)
+    meeting = meeting_from_json(sys.stdin.readline())
+    join_world(
+        own,
+        address=spec.address,
+        interface=spec.interface,
+        rendezvous=(meeting.rendezvous_address, meeting.rendezvous_port),
+        stall_seconds=spec.stall_seconds,
+    )
+    return own.world
 
 
 def _import_tensorflow() -> None:

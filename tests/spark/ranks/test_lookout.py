@@ -1,16 +1,15 @@
 """What the driver makes of the files that a launch's tasks touch and write; the moments are made up."""
 
-import json
 import os
 import threading
 
 import pytest
 
+from farandole.core.rank_spec import Failure, Outcome, to_json
 from farandole.errors import RankError, ResourceError
 from farandole.spark.ranks import lookout
-from farandole.spark.ranks.launch import told_failures
-from farandole.spark.ranks.lookout import END_SECONDS, SLOTS_SECONDS, Lookout, beating
-from farandole.spark.ranks.watch import START_SECONDS, describe_failure
+from farandole.spark.ranks.lookout import END_SECONDS, SLOTS_SECONDS, Lookout, beating, told_failures
+from farandole.spark.ranks.watch import START_SECONDS
 
 
 class Launch:
@@ -84,26 +83,28 @@ def test_slots_are_not_waited_for_without_end(launch):
     assert str(launch.lookout.error).startswith("2 ranks waited 60 s for 2 free slots; other Spark jobs")
 
 
-def tell(directory, rank, **failure):
-    (directory / f"failure-{rank}.json").write_text(json.dumps(describe_failure("the disk was eaten", **failure)))
+def tell(directory, rank, **named):
+    failure = Failure("the disk was eaten", **named)
+    (directory / f"failure-{rank}.json").write_text(to_json(failure))
+    return failure
 
 
 def test_a_stage_that_does_not_end_after_a_failure_is_ended(launch, tmp_path):
     launch.beat(0, 1)
-    tell(tmp_path, 1)
+    (tmp_path / "host-1").write_text("node7")
+    failure = tell(tmp_path, 1)
     assert not launch.must_end_after(1)
     assert not launch.must_end_after(1 + END_SECONDS)
     assert launch.must_end_after(1.1 + END_SECONDS)
     assert launch.lookout.error is None
-    assert [(told["rank"], told["failure"]["message"]) for told in told_failures(tmp_path)] == [
-        (1, "the disk was eaten")
-    ]
+    assert told_failures(tmp_path) == [Outcome(1, "node7", failure)]
 
 
 def test_the_loss_of_a_peer_ends_no_stage_before_its_cause_is_known(launch, tmp_path):
     launch.beat(0, 1)
     tell(tmp_path, 0, lost_peer=True)
     (tmp_path / "failure-1.json").write_text("{half of")
+    (tmp_path / "failure-2.json").write_text('{"another": "version"}')
     assert not launch.must_end_after(1)
     assert not launch.must_end_after(19)
 

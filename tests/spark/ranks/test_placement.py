@@ -4,21 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farandole.core.rank_spec import Place, World
 from farandole.errors import ResourceError
-from farandole.spark.ranks.placement import Place, Seat, plan_places
+from farandole.spark.ranks.placement import Seat, plan_places
 
 
 def test_three_ranks_on_two_hosts_by_hand():
     assert plan_places([Seat("a"), Seat("b"), Seat("a")]) == [
-        Place(0, 3, local_rank=0, local_size=2, cross_rank=0, cross_size=2),
-        Place(1, 3, local_rank=0, local_size=1, cross_rank=1, cross_size=2),
-        Place(2, 3, local_rank=1, local_size=2, cross_rank=0, cross_size=1),
+        Place("a", World(0, 3, local_rank=0, local_size=2, cross_rank=0, cross_size=2)),
+        Place("b", World(1, 3, local_rank=0, local_size=1, cross_rank=1, cross_size=2)),
+        Place("a", World(2, 3, local_rank=1, local_size=2, cross_rank=0, cross_size=1)),
     ]
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
 def test_every_place_is_taken_once(hosts):
-    places = plan_places([Seat(host) for host in hosts])
+    seated = plan_places([Seat(host) for host in hosts])
+    assert [place.host for place in seated] == hosts
+    places = [place.world for place in seated]
     assert [place.rank for place in places] == list(range(len(hosts)))
     for host in set(hosts):
         local = [place.local_rank for place, own in zip(places, hosts, strict=True) if own == host]

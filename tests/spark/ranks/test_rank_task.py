@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farandole.config.train import Train
+from farandole.core.rank_spec import Assignment, RankSpec, Rendezvous
 from farandole.spark.ranks import launch
 from farandole.spark.ranks.placement import Offer, Seat
 
@@ -21,7 +21,7 @@ class FakeChild:
         self.done = ["start"]
         started.append(self)
 
-    def begin(self, spec: dict[str, Any]) -> None:
+    def begin(self, spec: RankSpec) -> None:
         self.done.append("begin")
 
     def kill(self) -> None:
@@ -38,9 +38,13 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     return started
 
 
-def run(tmp_path: Path, all_gather: Any) -> dict[str, Any]:
+def plan(logs: Path, directory: Path) -> launch.Launch:
+    return launch.Launch("module", Assignment("train", {}, "", ""), logs, directory, 20.0, "", "")
+
+
+def run(tmp_path: Path, all_gather: Any) -> Any:
     context: Any = SimpleNamespace(partitionId=lambda: 0, allGather=all_gather)
-    return launch._watched_rank(context, SEAT, "module", {}, tmp_path, tmp_path, Train())
+    return launch._watched_rank(context, SEAT, plan(tmp_path, tmp_path))
 
 
 def test_a_child_ends_when_the_stage_is_cancelled_before_it_has_a_place(tmp_path, children):
@@ -53,10 +57,10 @@ def test_a_child_ends_when_the_stage_is_cancelled_before_it_has_a_place(tmp_path
 
 
 def test_a_child_ends_when_two_ranks_were_given_one_gpu(tmp_path, children):
-    failure = run(tmp_path, lambda text: [text, text])["failure"]
-    assert failure["exit_code"] == 4
-    assert "0" in failure["message"]
-    assert "gpu" in failure["message"].lower()
+    failure = run(tmp_path, lambda text: [text, text])
+    assert failure.exit_code == 4
+    assert "0" in failure.message
+    assert "gpu" in failure.message.lower()
     assert [child.done for child in children] == [["start", "kill"]]
 
 
@@ -68,7 +72,7 @@ def test_a_child_is_told_its_place_before_the_leader_is_waited_for(tmp_path, chi
             raise RuntimeError("no more")
         return answers.pop(0)
 
-    monkeypatch.setattr(launch.Watch, "first_message", lambda watch: {"rendezvous_port": 1})
+    monkeypatch.setattr(launch.Watch, "first_message", lambda watch: Rendezvous(1))
     with pytest.raises(RuntimeError, match="no more"):
         run(tmp_path, gathered)
     assert [child.done for child in children] == [["start", "begin", "kill"]]

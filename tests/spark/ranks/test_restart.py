@@ -2,8 +2,9 @@
 
 import pytest
 
+from farandole.core.rank_spec import Failure, Outcome, Result
 from farandole.errors import DataError, RankError
-from farandole.spark.ranks.launch import describe_lost_task
+from farandole.spark.ranks.launch import describe_lost_task, first_cause
 from farandole.spark.ranks.restart import launch_with_restarts
 
 
@@ -70,3 +71,17 @@ def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
     assert describe_lost_task(": SparkContext was shut down", tmp_path) == (
         "Spark lost the stage that runs the ranks: SparkContext was shut down"
     )
+
+
+def test_the_first_failure_that_has_no_cause_elsewhere_is_shown(tmp_path):
+    outcomes = [
+        Outcome(0, "node6", Failure("lost a peer", lost_peer=True, time=1.0)),
+        Outcome(1, "node7", Failure("late", time=3.0)),
+        Outcome(2, "node8", Failure("bad data", exit_code=3, traceback="stack", time=2.0)),
+        Outcome(3, "node9", Result({})),
+    ]
+    error = first_cause(outcomes, tmp_path)
+    assert (type(error), str(error)) == (DataError, f"rank 2 on node8: bad data (log: {tmp_path / 'rank-2.log'})")
+    assert str(error.__cause__) == "rank 2 on node8 said:\nstack"
+    assert str(first_cause(outcomes[:1], tmp_path)).startswith("rank 0 on node6: lost a peer (log: ")
+    assert first_cause(outcomes[3:], tmp_path) is None

@@ -1,14 +1,15 @@
 """How a rank is judged by what its heartbeats tell: pure rules, and the watch over a child that is made up."""
 
-import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from farandole.core.rank_spec import Failure, Phase, RankState, Result, message_from_json
 from farandole.spark.ranks import watch
 from farandole.spark.ranks.watch import START_SECONDS, Watch, allowed_seconds, last_seen
 
-STATE = {"step": 12, "epoch": 1, "phase": "computing", "seconds": 0.0, "usual_seconds": 0.5, "reading": ""}
+STATE = RankState(12, 1, Phase.COMPUTING, seconds=0.0, usual_seconds=0.5, reading="")
 
 
 @pytest.mark.parametrize(
@@ -24,18 +25,18 @@ STATE = {"step": 12, "epoch": 1, "phase": "computing", "seconds": 0.0, "usual_se
     ],
 )
 def test_what_takes_long_as_a_rule_may_take_long(phase, usual, allowed):
-    assert allowed_seconds({**STATE, "phase": phase, "usual_seconds": usual}, 20.0) == allowed
+    assert allowed_seconds(replace(STATE, phase=Phase(phase), usual_seconds=usual), 20.0) == allowed
 
 
 def test_messages_say_what_a_rank_was_doing():
-    assert last_seen({}) == "before it had started"
-    assert last_seen({**STATE, "step": -1, "phase": "starting"}) == "while starting, before its first step"
+    assert last_seen(None) == "before it had started"
+    assert last_seen(replace(STATE, step=-1, phase=Phase.STARTING)) == "while starting, before its first step"
     assert last_seen(STATE) == "while computing, after step 12 (epoch 1)"
-    assert last_seen({**STATE, "phase": "reading", "reading": "a.parquet, row group 3"}) == (
+    assert last_seen(replace(STATE, phase=Phase.READING, reading="a.parquet, row group 3")) == (
         "while reading a.parquet, row group 3, after step 12 (epoch 1)"
     )
     assert "while computing and reading a.parquet, row group 3, after" in last_seen(
-        {**STATE, "reading": "a.parquet, row group 3"}
+        replace(STATE, reading="a.parquet, row group 3")
     )
 
 
@@ -49,8 +50,8 @@ class Child:
 
     def next_message(self, timeout_seconds):
         if not self.states:
-            return {"result": {}}
-        self.state = {**STATE, **self.states.pop(0)}
+            return Result({})
+        self.state = replace(STATE, **self.states.pop(0))
         return None
 
     def seconds_silent(self):
@@ -73,52 +74,49 @@ def _at_once(monkeypatch):
 
 def failure(child, directory, num_ranks=2):
     outcome = Watch(child, 1, num_ranks, directory, 20.0).outcome(None)
-    assert json.loads((directory / "failure-1.json").read_text()) == outcome["failure"]
-    return outcome["failure"]
+    assert isinstance(outcome, Failure)
+    assert message_from_json((directory / "failure-1.json").read_text()) == outcome
+    return outcome
 
 
 def test_a_rank_that_stands_still_outside_a_sum_is_the_culprit(tmp_path):
-    reading = {"phase": "reading", "seconds": 20.1, "usual_seconds": 0.1, "reading": "a.parquet, row group 3"}
+    reading = {"phase": Phase.READING, "seconds": 20.1, "usual_seconds": 0.1, "reading": "a.parquet, row group 3"}
     child = Child({"seconds": 19.9}, reading)
     found = failure(child, tmp_path)
-    assert found["message"] == (
+    assert found.message == (
         "no progress for 20 s, while reading a.parquet, row group 3, after step 12 (epoch 1); it hangs"
     )
-    assert (found["lost_peer"], found["traceback"], len(child.signals)) == (False, "stack", 1)
+    assert (found.lost_peer, found.traceback, len(child.signals)) == (False, "stack", 1)
 
 
 def test_a_rank_that_waits_in_a_sum_is_only_a_victim_while_another_does_not(tmp_path):
-    waits = {"phase": "summing", "seconds": 21.0}
-    child = Child(waits, waits, {"phase": "computing", "seconds": 0.1})
+    waits = {"phase": Phase.SUMMING, "seconds": 21.0}
+    child = Child(waits, waits, {"phase": Phase.COMPUTING, "seconds": 0.1})
     told = []
     child.seconds_silent = lambda: told.append((tmp_path / "waiting-1").exists()) or 0.0
-    assert Watch(child, 1, 2, tmp_path, 20.0).outcome(None) == {"result": {}}
+    assert Watch(child, 1, 2, tmp_path, 20.0).outcome(None) == Result({})
     assert told == [False, True, True]
     assert list(tmp_path.iterdir()) == []  # it went on, so it waits no more
 
 
 def test_all_ranks_in_a_sum_wait_for_nobody(tmp_path):
     (tmp_path / "waiting-0").touch()
-    waits = {"phase": "summing", "seconds": 21.0}
+    waits = {"phase": Phase.SUMMING, "seconds": 21.0}
     found = failure(Child(waits, waits), tmp_path)
-    assert found["message"].startswith(
-        "all 2 ranks wait for each other in a sum since 21 s, while summing, after step 12"
-    )
+    assert found.message.startswith("all 2 ranks wait for each other in a sum since 21 s, while summing, after step 12")
 
 
 def test_silence_is_a_hang(tmp_path):
-    assert failure(Child({}, silent=20.5), tmp_path)["message"] == (
+    assert failure(Child({}, silent=20.5), tmp_path).message == (
         "nothing was heard for 20 s, while computing, after step 12 (epoch 1); it hangs or was stopped"
     )
 
 
 def test_a_start_may_take_long_but_not_for_ever(tmp_path):
-    starting = {"phase": "starting", "step": -1, "usual_seconds": None}
+    starting = {"phase": Phase.STARTING, "step": -1, "usual_seconds": None}
     child = Child({**starting, "seconds": 2 * START_SECONDS}, {**starting, "seconds": 2 * START_SECONDS + 1})
     child.has_joined = False
-    assert (
-        failure(child, tmp_path)["message"] == "no progress for 601 s, while starting, before its first step; it hangs"
-    )
+    assert failure(child, tmp_path).message == "no progress for 601 s, while starting, before its first step; it hangs"
     assert child.states == []
 
 
@@ -127,15 +125,15 @@ def test_silence_at_the_start_is_an_import_unless_the_process_is_stopped(tmp_pat
     child = Child({}, silent=silent)
     child.has_joined, child.is_stopped = False, lambda: stopped
     found = Watch(child, 0, 2, tmp_path, 20.0).first_message()
-    assert ("failure" in found) is hangs
-    assert not hangs or f"nothing was heard for {20 if stopped else 300} s" in found["failure"]["message"]
+    assert isinstance(found, Failure) is hangs
+    assert not hangs or f"nothing was heard for {20 if stopped else 300} s" in found.message
 
 
 def test_a_launch_that_was_given_up_ends_its_ranks(tmp_path):
     """A rank of an old launch must not write beside its successor; what other launches left does not matter."""
     (tmp_path / "launch-old").mkdir()
     (tmp_path / "launch-old" / "failure-0.json").write_text("{}")
-    assert Watch(Child({}), 1, 2, tmp_path / "launch-new", 20.0).outcome(None)["failure"]["message"] == (
+    assert Watch(Child({}), 1, 2, tmp_path / "launch-new", 20.0).outcome(None).message == (
         "stopped because the driver gave up this launch"
     )
 
@@ -143,8 +141,8 @@ def test_a_launch_that_was_given_up_ends_its_ranks(tmp_path):
 def test_another_ranks_failure_is_waited_for_and_then_ends_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "GRACE_SECONDS", -1.0)
     (tmp_path / "failure-0.json").write_text("{}")
-    found = Watch(Child({}), 1, 2, tmp_path, 20.0).outcome(None)["failure"]
-    assert (found["message"], found["lost_peer"]) == ("stopped because another rank had failed", True)
+    found = Watch(Child({}), 1, 2, tmp_path, 20.0).outcome(None)
+    assert (found.message, found.lost_peer) == ("stopped because another rank had failed", True)
     assert not (tmp_path / "failure-1.json").exists()
 
 

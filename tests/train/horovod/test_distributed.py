@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from farandole.core.rank_spec import Place, World
 from farandole.errors import DataError, RankError
 from farandole.train.horovod import distributed
-from farandole.train.horovod.distributed import World, agree, join_world
+from farandole.train.horovod.distributed import agree, join_world
 
 OWN, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -53,8 +54,8 @@ def join(monkeypatch, *, num_pauses: int = 1, init: Callable[[], None] = lambda:
     monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 1)
     monkeypatch.setattr(distributed._cycles, "pause", lambda library: num_pauses)
     monkeypatch.setattr(distributed.os, "environ", {})
-    world, rendezvous = World(1, 2, 1, 2, 0, 1), ("127.0.0.1", 1)
-    join_world(world, host="h", address="127.0.0.1", interface="lo", rendezvous=rendezvous, stall_seconds=9)
+    place, rendezvous = Place("h", World(1, 2, 1, 2, 0, 1)), ("127.0.0.1", 1)
+    join_world(place, address="127.0.0.1", interface="lo", rendezvous=rendezvous, stall_seconds=9)
 
 
 def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):

@@ -4,10 +4,10 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config.load import parse_config
+from farandole.core.rank_spec import World
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.evaluate import evaluate_saved_model
-from farandole.train.horovod.distributed import World
 from farandole.train.models.build import build_model
 from farandole.train.progress import Progress
 from farandole.train.run.saved_model import load_model, save_model

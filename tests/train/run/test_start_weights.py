@@ -5,7 +5,7 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.core.batches.reader import SplitFiles
-from farandole.train.horovod.distributed import World
+from farandole.core.rank_spec import World
 from farandole.train.models.build import build_model
 from farandole.train.run import start_weights as module
 

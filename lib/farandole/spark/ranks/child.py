@@ -1,7 +1,6 @@
 """One rank's process as the task that started it sees it: JSON lines in and out, a log file, and a clock."""
 
 import ctypes
-import json
 import os
 import queue
 import signal
@@ -10,14 +9,25 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from farandole.core.rank_spec import Failure, Joined, Meeting, Message, RankSpec, RankState, message_from_json, to_json
+from farandole.errors import ResourceError
 
 LOG_TAIL_LINES = 60
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # found before the fork: what runs between it and exec must need no lock
+
+
+@dataclass(frozen=True)
+class Exited:
+    """After its last message: the process has ended."""
+
+    code: int
+    """Its returncode: below zero, the signal that killed it."""
 
 
 class Child:
@@ -39,28 +49,28 @@ class Child:
                 encoding="utf-8",
             )
         self.pid = self._process.pid
-        self.state: dict[str, Any] = {}
-        """What its newest heartbeat told: farandole.train.progress."""
+        self.state: RankState | None = None
+        """What its newest heartbeat told."""
         self.has_joined = False
         """Whether it has met the other ranks."""
         self.last_heard = time.monotonic()
-        self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._messages: queue.Queue[Message | Exited] = queue.Queue()
         threading.Thread(target=self._listen, name=f"rank {rank}", daemon=True).start()
 
-    def begin(self, spec: dict[str, Any]) -> None:
+    def begin(self, spec: RankSpec) -> None:
         """Tells it what to do."""
         self.last_heard = time.monotonic()
-        self.send({**spec, "parent": os.getpid()})
+        self.send(spec)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: RankSpec | Meeting) -> None:
         """Writes one line; that a child has died shows in next_message, not here."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.write(to_json(message) + "\n")
             self._process.stdin.flush()
 
-    def next_message(self, timeout_seconds: float) -> dict[str, Any] | None:
-        """The next message that is not a heartbeat, {"exited": returncode} after the last one, or None in time."""
+    def next_message(self, timeout_seconds: float) -> Message | Exited | None:
+        """The next message that is not a heartbeat, Exited after the last one, or None in time."""
         try:
             return self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -102,18 +112,16 @@ class Child:
         for line in self._process.stdout:
             self.last_heard = time.monotonic()
             try:
-                message = json.loads(line)
-            except ValueError:  # the half of a line that a killed process leaves
-                continue
-            if not isinstance(message, dict):  # not ours: something printed a number
-                continue
-            if "step" in message:
+                message = message_from_json(line)
+            except ResourceError as error:
+                message = Failure(str(error), error.exit_code)
+            if isinstance(message, RankState):
                 self.state = message
-            elif "joined" in message:
+            elif isinstance(message, Joined):
                 self.has_joined = True
-            else:
+            elif message:
                 self._messages.put(message)
-        self._messages.put({"exited": self._process.wait()})
+        self._messages.put(Exited(self._process.wait()))
 
 
 def _die_with_starter() -> None:

@@ -6,7 +6,6 @@ these files, says whose task has fallen silent, and cancels the stage. It also d
 stage does not end by itself, since one of the tasks cannot be reached.
 """
 
-import json
 import os
 import threading
 import time
@@ -14,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from farandole.core.rank_spec import Failure, Outcome, message_from_json
 from farandole.errors import FarandoleError, RankError, ResourceError
 from farandole.spark.ranks.watch import GRACE_SECONDS, START_SECONDS
 
@@ -86,7 +85,7 @@ class Lookout:
             self._beats[rank] = _time_of(self._directory / f"beat-{rank}") or beat
             if beat != self._beats[rank]:
                 self._changed[rank] = now
-        if self._failed_at is None and any(not f["failure"]["lost_peer"] for f in told_failures(self._directory)):
+        if self._failed_at is None and told_failures(self._directory):
             self._failed_at = now
         self.error = self._no_slots(now) or self._silent_task(now)
         return self.error is not None or (self._failed_at is not None and now - self._failed_at > END_SECONDS)
@@ -123,16 +122,17 @@ class Lookout:
                 return
 
 
-def told_failures(directory: Path) -> list[dict[str, Any]]:
-    """What tasks have told of their ranks' failures so far: {"rank", "host", "failure"} of each."""
+def told_failures(directory: Path) -> list[Outcome]:
+    """What tasks have told of their ranks' failures so far, but for the mere loss of another rank."""
     found = []
     for path in directory.glob("failure-*.json"):
         rank = int(path.stem.removeprefix("failure-"))
         try:
-            failure = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            failure = message_from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ResourceError):
             continue
-        found.append({"rank": rank, "host": where(directory, rank).removeprefix(" on "), "failure": failure})
+        if isinstance(failure, Failure) and not failure.lost_peer:
+            found.append(Outcome(rank, where(directory, rank).removeprefix(" on "), failure))
     return found
 
 

@@ -1,9 +1,10 @@
 """Which rank runs where: a pure function of what the tasks of the barrier stage say of themselves."""
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from farandole.core.rank_spec import Place, World
 from farandole.errors import ResourceError
 
 
@@ -35,18 +36,6 @@ class Seat:
         return cls(plain["host"], tuple(Offer(*offer) for offer in plain["offers"]), tuple(plain["gpus"]))
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a rank stands among the others; the fields of farandole.train.horovod.distributed.World."""
-
-    rank: int
-    world_size: int
-    local_rank: int
-    local_size: int
-    cross_rank: int
-    cross_size: int
-
-
 def plan_places(seats: list[Seat]) -> list[Place]:
     """Ranks are task numbers; local ranks count up on each host, cross ranks over the hosts that have that local rank.
 
@@ -59,8 +48,8 @@ def plan_places(seats: list[Seat]) -> list[Place]:
     _check_gpus(seats, on_host)
     local_rank = {rank: i for ranks in on_host.values() for i, rank in enumerate(ranks)}
     across = {i: [ranks[i] for ranks in on_host.values() if len(ranks) > i] for i in set(local_rank.values())}
-    return [
-        Place(
+    worlds = [
+        World(
             rank=rank,
             world_size=len(seats),
             local_rank=local_rank[rank],
@@ -70,11 +59,7 @@ def plan_places(seats: list[Seat]) -> list[Place]:
         )
         for rank, seat in enumerate(seats)
     ]
-
-
-def describe_places(seats: list[Seat], places: list[Place]) -> list[dict[str, Any]]:
-    """As plain JSON, for the ranks."""
-    return [{"host": seat.host, "world": asdict(place)} for seat, place in zip(seats, places, strict=True)]
+    return [Place(seat.host, world) for seat, world in zip(seats, worlds, strict=True)]
 
 
 def _check_gpus(seats: list[Seat], on_host: dict[str, list[int]]) -> None:

@@ -8,15 +8,15 @@ runs ends: a stale rank never writes beside its successor.
 A task that is frozen or cut off itself tells nothing: that is for the driver to see (lookout.py).
 """
 
-import json
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from farandole.core.dataset.commit import write_text
-from farandole.spark.ranks.child import Child
+from farandole.core.rank_spec import Failure, Message, Phase, RankState, Result, to_json
+from farandole.spark.ranks.child import Child, Exited
 
 START_SECONDS = 300.0
 """How long a rank may take to import TensorFlow and meet the others, and for what it does for the first time."""
@@ -38,33 +38,32 @@ class Watch:
         self._waiting_file = directory / f"waiting-{rank}"
         self._peer_failed_at: float | None = None
 
-    def first_message(self) -> dict[str, Any]:
+    def first_message(self) -> Message | Exited:
         """What the child says first, before it has met the others, or what is wrong with it."""
         while True:
-            message = self._child.next_message(_POLL_SECONDS)
-            failure = None if message else self._judge(set())
-            if message or failure:
-                return message or {"failure": failure}
+            message = self._child.next_message(_POLL_SECONDS) or self._judge(set())
+            if message:
+                return message
 
-    def outcome(self, message: dict[str, Any] | None) -> dict[str, Any]:
-        """Waits for {"result": ...} or {"failure": ...}. `message` is one that the child has sent already, if any."""
+    def outcome(self, message: Message | Exited | None) -> Result | Failure:
+        """Waits for the end. `message` is one that the child has sent already, if any."""
         while True:
             message = message or self._child.next_message(_POLL_SECONDS)
-            if message and "result" in message:
+            if isinstance(message, Result):
                 return message
             try:
                 names = {path.name for path in self._directory.iterdir()}
                 failure = self._failure_in(message) if message else self._judge(names)
                 if failure:
-                    write_text(self._failure_file, json.dumps(failure) + "\n")
-                    return {"failure": failure}
+                    write_text(self._failure_file, to_json(failure) + "\n")
+                    return failure
             except FileNotFoundError:
-                return {"failure": describe_failure("stopped because the driver gave up this launch", lost_peer=True)}
+                return Failure("stopped because the driver gave up this launch", lost_peer=True)
             message = None
             if self._peer_failed_at is None and any(name.startswith("failure-") for name in names):
                 self._peer_failed_at = time.monotonic()
             if self._peer_failed_at is not None and time.monotonic() - self._peer_failed_at > GRACE_SECONDS:
-                return {"failure": describe_failure("stopped because another rank had failed", lost_peer=True)}
+                return Failure("stopped because another rank had failed", lost_peer=True)
 
     def stay(self) -> None:
         """After a result: returns when all ranks have theirs, since they may still be receiving the last sum from this
@@ -80,36 +79,38 @@ class Watch:
                     return
                 time.sleep(_POLL_SECONDS)
 
-    def _failure_in(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        if "failure" in message:
-            return {**message["failure"], "time": time.time()}
-        if "exited" in message:
-            code = message["exited"]
+    def _failure_in(self, message: Message | Exited) -> Failure | None:
+        if isinstance(message, Failure):
+            return replace(message, time=time.time())
+        if isinstance(message, Exited):
+            code = message.code
             how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code} and no result"
             hint = "; out of memory is the usual reason" if code == -9 else ""
-            state = self._child.state
-            return describe_failure(f"the process {how}, {last_seen(state)}{hint}", trace=self._child.log_tail())
+            seen = last_seen(self._child.state)
+            return Failure(f"the process {how}, {seen}{hint}", traceback=self._child.log_tail())
         return None
 
-    def _judge(self, names: set[str]) -> dict[str, Any] | None:
+    def _judge(self, names: set[str]) -> Failure | None:
         state, silent = self._child.state, self._child.seconds_silent()
         # An import may keep all its threads from running, but does not stop the process.
         is_starting = not self._child.has_joined and not self._child.is_stopped()
         allowed = START_SECONDS if is_starting else self._hang_seconds
         if silent > allowed:
             return self._hang(f"nothing was heard for {allowed:.0f} s, {last_seen(state)}; it hangs or was stopped")
-        if not self._child.has_joined:
-            if state and state["seconds"] > 2 * START_SECONDS:  # gloo gives up sooner, if it comes to that
-                return self._hang(f"no progress for {state['seconds']:.0f} s, {last_seen(state)}; it hangs")
+        if state is None:
             return None
-        stuck = state["seconds"] > allowed_seconds(state, self._hang_seconds)
-        waits = stuck and state["phase"] == "summing"
+        stands_still = f"no progress for {state.seconds:.0f} s, {last_seen(state)}; it hangs"
+        if not self._child.has_joined:
+            # gloo gives up sooner, if it comes to that
+            return self._hang(stands_still) if state.seconds > 2 * START_SECONDS else None
+        stuck = state.seconds > allowed_seconds(state, self._hang_seconds)
+        waits = stuck and state.phase == Phase.SUMMING
         if stuck and not waits:
-            return self._hang(f"no progress for {state['seconds']:.0f} s, {last_seen(state)}; it hangs")
+            return self._hang(stands_still)
         self._tell_that_it_waits(waits, self._waiting_file.name in names)
         if waits and sum(name.startswith("waiting-") for name in names) == self._num_ranks:
             return self._hang(
-                f"all {self._num_ranks} ranks wait for each other in a sum since {state['seconds']:.0f} s, "
+                f"all {self._num_ranks} ranks wait for each other in a sum since {state.seconds:.0f} s, "
                 f"{last_seen(state)}; the network between them is down, or they are at different sums"
             )
         return None
@@ -120,37 +121,31 @@ class Watch:
         elif told and not waits:
             self._waiting_file.unlink(missing_ok=True)
 
-    def _hang(self, message: str) -> dict[str, Any]:
+    def _hang(self, message: str) -> Failure:
         """With the stacks of all its threads, which a process that runs at all writes to its log."""
         self._child.signal(signal.SIGUSR1)
         time.sleep(_STACK_SECONDS)
-        return describe_failure(message, trace=self._child.log_tail())
+        return Failure(message, traceback=self._child.log_tail())
 
 
-def allowed_seconds(state: dict[str, Any], hang_seconds: float) -> float:
+def allowed_seconds(state: RankState, hang_seconds: float) -> float:
     """How long a rank in this state may make no progress.
 
     hang_seconds, or PATIENCE times what the phase usually takes, if that is more. What was never done before may take
     START_SECONDS, since TensorFlow then builds its graphs; reading and waiting build none.
     """
-    usual = state["usual_seconds"]
-    if usual is None:
-        return hang_seconds if state["phase"] in ("reading", "summing") else START_SECONDS
-    return max(hang_seconds, PATIENCE * usual)
+    if state.usual_seconds is None:
+        return hang_seconds if state.phase in (Phase.READING, Phase.SUMMING) else START_SECONDS
+    return max(hang_seconds, PATIENCE * state.usual_seconds)
 
 
-def last_seen(state: dict[str, Any]) -> str:
+def last_seen(state: RankState | None) -> str:
     """For messages: what a rank was doing when it was last heard of."""
-    if not state:
+    if state is None:
         return "before it had started"
-    doing = f"while {state['phase']}" + (f" {state['reading']}" if state["reading"] else "")
-    if state["reading"] and state["phase"] != "reading":
-        doing = f"while {state['phase']} and reading {state['reading']}"
-    if state["step"] < 0:
+    doing = f"while {state.phase}" + (f" {state.reading}" if state.reading else "")
+    if state.reading and state.phase != Phase.READING:
+        doing = f"while {state.phase} and reading {state.reading}"
+    if state.step < 0:
         return f"{doing}, before its first step"
-    return f"{doing}, after step {state['step']} (epoch {state['epoch']})"
-
-
-def describe_failure(message: str, exit_code: int = 1, *, lost_peer: bool = False, trace: str = "") -> dict[str, Any]:
-    """A failure as plain JSON; lost_peer: it is only the consequence of another."""
-    return {"message": message, "exit_code": exit_code, "lost_peer": lost_peer, "traceback": trace, "time": time.time()}
+    return f"{doing}, after step {state.step} (epoch {state.epoch})"

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from farandole.core.rank_spec import Place
 from farandole.errors import DataError, RankError
 from farandole.train.horovod.cycles import CYCLE_SECONDS, Cycles
 from farandole.train.horovod.host_name import answer_gethostname
@@ -25,32 +25,16 @@ MAX_REQUESTS = 64
 _cycles = Cycles()
 
 
-@dataclass(frozen=True)
-class World:
-    """Where a rank stands among the others; all counts are of ranks."""
-
-    rank: int
-    world_size: int
-    local_rank: int
-    local_size: int
-    cross_rank: int
-    cross_size: int
-
-    @property
-    def is_leader(self) -> bool:
-        return self.rank == 0
-
-
-def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
+def start_rendezvous(address: str, places: Sequence[Place]) -> int:
     """Starts gloo's rendezvous server in a thread, on this address only, and returns its port. For the leader.
 
     Args:
         address: the IP to bind to; the other ranks must reach it.
-        worlds: host name and place of every rank, which is how many entries the server waits for in each scope.
+        places: of every rank, which is how many entries the server waits for in each scope.
     """
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
-    num_ranks = len(worlds)
+    num_ranks = len(places)
     slots = threading.BoundedSemaphore(MAX_REQUESTS + 4 * num_ranks)
     # Each rank tells 136 bytes for each other one, in some scopes; room for twice that in eight of them.
     most_bytes = 2**16 + 8 * 272 * num_ranks**2
@@ -91,9 +75,10 @@ def start_rendezvous(address: str, worlds: Sequence[tuple[str, World]]) -> int:
                 slots.release()
 
     server: Any = FewAtATime((address, 0), OnlyAddresses, 0)
-    for host, world in worlds:
+    for place in places:
+        world = place.world
         server.scope_size["global"] = world.world_size
-        server.scope_size["local_" + host] = world.local_size
+        server.scope_size["local_" + place.host] = world.local_size
         server.scope_size[f"cross_{world.local_rank}"] = world.cross_size
     threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
     return int(server.server_address[1])
@@ -112,14 +97,11 @@ def _read_the_rest(connection: socket.socket, most_bytes: int, seconds: float) -
             most_bytes -= len(data)
 
 
-def join_world(
-    world: World, *, host: str, address: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int
-) -> None:
+def join_world(place: Place, *, address: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
     """Starts Horovod in this process; returns when all ranks have joined.
 
     Args:
-        world: this rank's place.
-        host: its host's name, the same for all ranks on it.
+        place: this rank's.
         address: IP to listen on, and no other; the other ranks must reach it.
         interface: the one that has this IP.
         rendezvous: IP and port of the leader's server.
@@ -128,6 +110,7 @@ def join_world(
     Raises:
         RankError: Horovod is not the one that this was written for.
     """
+    world = place.world
     os.environ.update(
         HOROVOD_RANK=str(world.rank),
         HOROVOD_SIZE=str(world.world_size),
@@ -135,7 +118,7 @@ def join_world(
         HOROVOD_LOCAL_SIZE=str(world.local_size),
         HOROVOD_CROSS_RANK=str(world.cross_rank),
         HOROVOD_CROSS_SIZE=str(world.cross_size),
-        HOROVOD_HOSTNAME=host,
+        HOROVOD_HOSTNAME=place.host,
         HOROVOD_CONTROLLER="gloo",
         HOROVOD_CPU_OPERATIONS="gloo",
         HOROVOD_GLOO_RENDEZVOUS_ADDR=rendezvous[0],

@@ -8,8 +8,9 @@ from farandole.core.batches.reader import SplitFiles
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.epoch_plan import EpochPlan, Slice, plan_epoch, slice_for
 from farandole.core.plan.schedule import learning_rate
+from farandole.core.rank_spec import Phase, World
 from farandole.train.blame import Where
-from farandole.train.horovod.distributed import World, agree
+from farandole.train.horovod.distributed import agree
 from farandole.train.input.augment import augmented
 from farandole.train.input.prefetch import Prefetcher
 from farandole.train.input.readers import check_memory, open_reader
@@ -51,7 +52,7 @@ class Run:
             ResourceError: this rank's part of the input does not fit into train.reader_memory_bytes.
         """
         plan = self._plan(epoch)
-        self.progress.enter("summing")
+        self.progress.enter(Phase.SUMMING)
         agree(plan.fingerprint, "epoch plan", {f.path: f.sha256 for f in self.manifest.splits["train"].files})
         check_memory(self.manifest, self._slice(plan), self.train.reader_memory_bytes)
         return plan

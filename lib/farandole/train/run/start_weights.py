@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from farandole.core.batches.reader import SplitFiles, read_rows
-from farandole.train.horovod.distributed import World, sum_tensors
+from farandole.core.rank_spec import World
+from farandole.train.horovod.distributed import sum_tensors
 from farandole.train.models.layers import PatchWhitening
 from farandole.train.run.saved_model import load_weights_into
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from farandole.core.batches.reader import Batch
+from farandole.core.rank_spec import Phase
 from farandole.errors import DataError
 from farandole.train.accounting import Accounting
 from farandole.train.horovod.distributed import gather_integers, sum_integers
@@ -99,7 +100,7 @@ class State:
 
     def sum_accounting(self) -> Accounting:
         """Over all ranks, which call this together."""
-        self._run.progress.enter("summing")
+        self._run.progress.enter(Phase.SUMMING)
         return Accounting.from_array(sum_integers(self._accounting.to_array(), "accounting"), self._run.manifest)
 
     def begin_epoch(self) -> None:
@@ -114,7 +115,7 @@ class State:
             DataError: a variable is not finite: finite gradients can still overflow a weight or an optimizer's square.
         """
         total = self.sum_accounting()
-        self._run.progress.enter("saving")
+        self._run.progress.enter(Phase.SAVING)
         is_leader = self._run.world.is_leader
         self._accounting = total if is_leader else Accounting.zero(self._run.manifest)
         for variable in (*self.model.variables, *self._optimizer.variables):
@@ -142,12 +143,12 @@ class State:
         """
         run, directory = self._run, self._run.directory.checkpoints
         found = newest_checkpoint(directory)
-        run.progress.enter("summing")
+        run.progress.enter(Phase.SUMMING)
         step = found.position.global_step if found else -1
         steps = gather_integers(np.array([step], np.int64), "restore").reshape(-1)
         if (steps != steps[0]).any():
             raise DataError(f"ranks see different newest checkpoints in {directory}: steps {steps.tolist()}")
-        run.progress.enter("starting")
+        run.progress.enter(Phase.STARTING)
         run.history.resume(max(step, 0))
         if run.world.is_leader:
             remove_left_over(directory, step)
