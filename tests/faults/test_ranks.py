@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ from farandole.config.load import Config, parse_config
 from farandole.core.json_lines import read_lines
 from farandole.core.rank_spec import Assignment
 from farandole.errors import DataError, RankError, ResourceError
+from farandole.spark.ranks import launch as module_launch
 from farandole.spark.ranks import lookout
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
@@ -180,3 +182,18 @@ def test_a_damaged_file_is_named_by_the_rank_that_met_it(spark, tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"rank \d on .*part-00001.parquet has SHA-256 .*; the file is damaged"):
         launch(spark, config_for(tmp_path / "work"), (root, manifest))
+
+
+def test_a_host_that_does_not_share_the_work_directory_ends_in_exit_4(spark, tmp_path, data, monkeypatch):
+    @contextmanager
+    def unshared(directory):
+        yield directory  # which the driver has, and nobody else
+
+    monkeypatch.setattr(module_launch, "_launch_directory", unshared)
+    message = (
+        r"^rank \d on .*: its host cannot write into .*/runs/run/logs/launch-.*, which the driver has made \(No such "
+        r"file or directory\); driver and executors must share paths.work$"
+    )
+    with pytest.raises(ResourceError, match=message) as caught:
+        launch(spark, config_for(tmp_path), data)
+    assert caught.value.exit_code == 4

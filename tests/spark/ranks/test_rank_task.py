@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farandole.core.rank_spec import Assignment, RankSpec, Rendezvous
+from farandole.core.rank_spec import Assignment, Failure, RankSpec, Rendezvous
 from farandole.spark.ranks import launch
 from farandole.spark.ranks.placement import Offer, Seat
 
@@ -76,3 +76,24 @@ def test_a_child_is_told_its_place_before_the_leader_is_waited_for(tmp_path, chi
     with pytest.raises(RuntimeError, match="no more"):
         run(tmp_path, gathered)
     assert [child.done for child in children] == [["start", "begin", "kill"]]
+
+
+def test_a_host_that_does_not_see_the_launch_says_so_before_it_starts_anything(tmp_path, children, monkeypatch):
+    told: list[str] = []
+    context: Any = SimpleNamespace(partitionId=lambda: 1, allGather=told.append)
+    monkeypatch.setattr(launch.BarrierTaskContext, "get", lambda: context)
+    monkeypatch.setattr(launch, "_own_seat", lambda context, driver_host: SEAT)
+    (outcome,) = launch._run_rank(None, launch=plan(tmp_path / "work/logs", tmp_path / "work/logs/launch-1"))
+    assert (outcome.rank, outcome.host, outcome.end.exit_code, outcome.end.lost_peer) == (1, "a", 4, False)
+    assert outcome.end.message == (
+        f"its host cannot write into {tmp_path}/work/logs/launch-1, which the driver has made (No such file or "
+        f"directory); driver and executors must share paths.work"
+    )
+    assert (told, children) == ([""], [])  # the others hear of it
+
+
+def test_the_others_end_when_a_host_does_not_see_the_launch(tmp_path, children):
+    failure = run(tmp_path, lambda text: [text, ""])
+    assert isinstance(failure, Failure)
+    assert (failure.message, failure.lost_peer) == ("stopped because another rank had failed", True)
+    assert [child.done for child in children] == [["start", "kill"]]

@@ -33,7 +33,7 @@ from farandole.spark.ranks.lookout import Lookout, beating, told_failures, where
 from farandole.spark.ranks.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.ranks.placement import Seat, plan_places
 from farandole.spark.ranks.slots import JOB_GROUP, free_slots, refuse_fewer
-from farandole.spark.ranks.watch import START_SECONDS, Watch
+from farandole.spark.ranks.watch import PEER_FAILED, START_SECONDS, Watch
 
 STALL_SECONDS = int(START_SECONDS) * 2
 """How long Horovod lets ranks wait for one that has not entered a sum; a task or the driver ends it sooner."""
@@ -75,7 +75,7 @@ def launch_ranks(
         network: where ranks of several hosts meet, as train.network names it.
 
     Raises:
-        ResourceError: too few slots, or two ranks on one GPU.
+        ResourceError: too few slots, two ranks on one GPU, or a host that does not see log_directory.
         RankError: a rank died or hung, or Spark lost the stage.
         FarandoleError: a rank's own error, with the rank and the host in front of it.
     """
@@ -145,7 +145,7 @@ def first_cause(outcomes: list[Outcome], log_directory: Path) -> FarandoleError 
     first, failure = min(failures, key=lambda found: (found[1].lost_peer, found[1].time))
     who = f"rank {first.rank} on {first.host}"
     log = log_directory / f"rank-{first.rank}.log"
-    error = error_for(failure.exit_code, f"{who}: {failure.message}" + f" (log: {log})")
+    error = error_for(failure.exit_code, f"{who}: {failure.message}" + (f" (log: {log})" if log.exists() else ""))
     error.__cause__ = RankError(f"{who} said:\n{failure.traceback}")
     return error
 
@@ -154,9 +154,18 @@ def _run_rank(_partition: Any, *, launch: Launch) -> list[Outcome]:
     """The task of one rank, on an executor. It returns failures instead of raising, as they keep their words so."""
     context = BarrierTaskContext.get()
     seat, rank = _own_seat(context, launch.driver_host), context.partitionId()
-    (launch.directory / f"host-{rank}").write_text(seat.host, encoding="utf-8")
-    with beating(launch.directory, rank):
-        end = _watched_rank(context, seat, launch)
+    try:
+        (launch.directory / f"host-{rank}").write_text(seat.host, encoding="utf-8")
+    except OSError as error:
+        context.allGather("")  # instead of its seat: tells the others
+        end: Result | Failure = Failure(
+            f"its host cannot write into {launch.directory}, which the driver has made ({error.strerror}); "
+            f"driver and executors must share paths.work",
+            ResourceError.exit_code,
+        )
+    else:
+        with beating(launch.directory, rank):
+            end = _watched_rank(context, seat, launch)
     return [Outcome(rank, seat.host, end)]
 
 
@@ -166,7 +175,10 @@ def _watched_rank(context: BarrierTaskContext, seat: Seat, launch: Launch) -> Re
     # It imports TensorFlow while the others come.
     child = Child(launch.module, rank, launch.logs / f"rank-{rank}.log", _environment(seat))
     try:
-        seats = [Seat.from_plain(json.loads(text)) for text in context.allGather(json.dumps(asdict(seat)))]
+        told = context.allGather(json.dumps(asdict(seat)))
+        if not all(told):
+            return Failure(PEER_FAILED, lost_peer=True)
+        seats = [Seat.from_plain(json.loads(text)) for text in told]
         try:
             places, addresses = plan_places(seats), plan_addresses(seats, launch.network)
         except ResourceError as error:  # the same on every rank

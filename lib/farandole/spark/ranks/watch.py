@@ -24,6 +24,7 @@ GRACE_SECONDS = 2.0
 """How long the other ranks may take to end by themselves after one has failed: their own words go to their logs."""
 PATIENCE = 10
 """Something may take so many times longer than it usually does."""
+PEER_FAILED = "stopped because another rank had failed"
 _POLL_SECONDS = 0.25
 _STACK_SECONDS = 0.5
 
@@ -63,7 +64,7 @@ class Watch:
             if self._peer_failed_at is None and any(name.startswith("failure-") for name in names):
                 self._peer_failed_at = time.monotonic()
             if self._peer_failed_at is not None and time.monotonic() - self._peer_failed_at > GRACE_SECONDS:
-                return Failure("stopped because another rank had failed", lost_peer=True)
+                return Failure(PEER_FAILED, lost_peer=True)
 
     def stay(self) -> None:
         """After a result: returns when all ranks have theirs, since they may still be receiving the last sum from this
