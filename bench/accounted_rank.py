@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from farandole.config.load import Config
 from farandole.core.rank_spec import Assignment
 from farandole.train import rank
 from farandole.train.progress import Progress
@@ -41,7 +40,7 @@ def counted(part: str, owner: Any, name: str) -> None:
     setattr(owner, name, timed)
 
 
-def train(assignment: Assignment, config: Config, world: Any, progress: Progress) -> dict[str, Any]:
+def train(assignment: Assignment, world: Any, progress: Progress) -> dict[str, Any]:
     from farandole.train import loop
     from farandole.train.accounting import Accounting
     from farandole.train.run import checkpoint_writer
@@ -64,7 +63,7 @@ def train(assignment: Assignment, config: Config, world: Any, progress: Progress
         _wall["training"], _cpu["training"] = time.perf_counter() - wall, time.process_time() - cpu
 
     loop.fit = timed_fit
-    return {**rank.train(assignment, config, world, progress), "wall": _wall, "cpu": _cpu}
+    return {**rank.train(assignment, world, progress), "wall": _wall, "cpu": _cpu}
 
 
 if __name__ == "__main__":

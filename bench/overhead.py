@@ -96,7 +96,7 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
         manifest = ensure_balanced(lambda: spark, config)
         run = RunDirectory(config, manifest)
         shutil.rmtree(run.path, ignore_errors=True)
-        run.prepare(config)
+        run.prepare()
         assignment = Assignment("train", config.model_dump(), str(work / "balanced"), manifest.fingerprint())
         with Watchers(run.history) as watchers:
             ranks = launch_ranks(

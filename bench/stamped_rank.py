@@ -27,7 +27,7 @@ def stamp_after(owner: Any, name: str, title: str) -> None:
     setattr(owner, name, stamped)
 
 
-def _train(assignment: Any, config: Any, world: Any, progress: Any) -> Any:
+def _train(assignment: Any, world: Any, progress: Any) -> Any:
     from farandole.core.batches.reader import SplitFiles
     from farandole.train import loop
     from farandole.train.run.state import RankState
@@ -54,7 +54,7 @@ def _train(assignment: Any, config: Any, world: Any, progress: Any) -> Any:
         enter(phase)
 
     progress.enter = entered
-    return rank.train(assignment, config, world, progress)
+    return rank.train(assignment, world, progress)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ CALLED_BY_OTHERS = {  # methods that override those of another package
     "update_step": "Keras",
 }
 MAX_LINES = 300
-MAX_WIDE_DOORS = 28
+MAX_WIDE_DOORS = 15
 """Functions of lib and jobs that take all of Config; the others take the section that they read."""
 
 

@@ -14,21 +14,23 @@ EXIT_CODES = """exit codes: 0 done; 2 bad config or usage; 3 bad or unsafe data,
 4 resources missing (slots, GPU, memory, disk, Java); 5 gate not met; 130 interrupted; 1 anything else."""
 
 
-def run_job(name: str, description: str, job: Callable[[Config], None], *, quiet: Callable[[], None]) -> None:
+Job = Callable[[Config], None]
+"""Does the work of a job; what it raises becomes the last line on stderr."""
+
+
+def run_job(name: str, description: str, job: Job, *, quiet: Callable[[], None]) -> None:
     """Runs a job as the main program, and ends the process with the exit code that errors.py documents.
 
     Args:
         name: of the job, for --help and the log file.
         description: one line.
-        job: does the work; what it raises becomes the last line on stderr.
+        job: of farandole.pipeline.
         quiet: called before that line, to keep others from printing after it.
     """
     sys.exit(_run(name, description, job, quiet, sys.argv[1:]))
 
 
-def _run(
-    name: str, description: str, job: Callable[[Config], None], quiet: Callable[[], None], arguments: list[str]
-) -> int:
+def _run(name: str, description: str, job: Job, quiet: Callable[[], None], arguments: list[str]) -> int:
     work: Path | None = None
     try:
         options = _parser(name, description).parse_args(arguments)

@@ -34,7 +34,7 @@ def reads(root: Path) -> dict[tuple[str, str], set[str]]:
     """(table, key) -> the files of root/lib/farandole that read it.
 
     A read is `x.KEY` of a parameter, or a field, that is annotated with the table's class, `config.TABLE.KEY`,
-    `self.TABLE.KEY` (or _TABLE), or `x.KEY` after `x = config.TABLE`.
+    `self.TABLE.KEY` (or _TABLE), `parse_config(...).TABLE.KEY`, or `x.KEY` after `x = config.TABLE`.
     """
     found = defaultdict(set)
     for path in sorted((root / "lib/farandole").rglob("*.py")):
@@ -84,7 +84,10 @@ def _table(node: ast.AST) -> str | None:
     """The table that `config.TABLE` or `self.TABLE` is; other things have such names, too, as manifest.image has."""
     match node:
         case ast.Attribute(
-            value=ast.Name(id="config" | "self" | "run") | ast.Attribute(attr="config" | "_run"), attr=name
+            value=ast.Name(id="config" | "self" | "run")
+            | ast.Attribute(attr="config" | "_run")
+            | ast.Call(func=ast.Name(id="parse_config")),
+            attr=name,
         ):
             return name.removeprefix("_") if name.removeprefix("_") in TABLES else None
     return None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.config.load import Config
+from farandole.config.load import parse_config
 from farandole.core.rank_spec import Assignment, World
 from farandole.errors import DataError
 from farandole.train import rank
@@ -28,10 +28,10 @@ def plan_fault(work: Path, fault: dict[str, Any] | None) -> None:
     (work / "fault.json").write_text(json.dumps(fault or {"kind": "none", "step": -1, "ranks": []}))
 
 
-def train(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
+def train(assignment: Assignment, world: World, progress: Progress) -> dict[str, Any]:
     from farandole.train.run.state import State
 
-    fault = json.loads((config.work / "fault.json").read_text())
+    fault = json.loads((parse_config(assignment.config).work / "fault.json").read_text())
     once = fault.get("once", "/dev/null/none")
     finish_step = progress.finish_step
 
@@ -56,7 +56,7 @@ def train(assignment: Assignment, config: Config, world: World, progress: Progre
             bias.assign(np.full(bias.shape, np.nan))
 
         State.restore = poisoned  # type: ignore[method-assign]
-    return rank.train(assignment, config, world, progress)
+    return rank.train(assignment, world, progress)
 
 
 def _lose_rows() -> None:

@@ -138,11 +138,11 @@ def test_a_run_whose_directory_is_a_link_to_elsewhere_is_refused(root: Path, lin
     before = surroundings(root)
     run = RunDirectory(config, manifest)
     message = rf"work/{link} is a link to .*/outside.*, and a run writes nothing outside paths.work; remove the link"
-    for refused in (run.is_finished, lambda: run.prepare(config)):
+    for refused in (run.is_finished, lambda: run.prepare()):
         with pytest.raises(DataError, match=message):
             refused()
     assert surroundings(root) == before
     (root / "work" / link).unlink()
     (root / "work" / "elsewhere").mkdir()
     (root / "work" / link).symlink_to(root / "work" / "elsewhere")  # inside, it may be as it likes
-    run.prepare(config)
+    run.prepare()

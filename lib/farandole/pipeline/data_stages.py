@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from farandole.config.data import Data
+from farandole.config.jobs import Pipeline
 from farandole.config.load import Config
 from farandole.core.dataset.manifest import FILE_NAME, Manifest, read_manifest
 from farandole.core.fingerprint import fingerprint
@@ -35,15 +37,16 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
         ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
         DataError: the input, or what lies in clean/, is bad.
     """
-    _keep_source_apart(config)
+    _keep_source_apart(config.data, config.work)
     listing = list_source(config.data, config.missing)
-    own = fingerprint([_sections(config, "data", "image", "missing", "split"), RULES_VERSION])
+    settings = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))
+    own = fingerprint([settings, RULES_VERSION])
     parent = source_fingerprint(config.data, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:
         say("preprocess: up to date")
         return read_manifest(config.work / "clean")
-    announce("preprocess", reason, config, asked)
+    announce("preprocess", reason, config.pipeline, asked)
     manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
     kept = sum(split.num_rows for split in manifest.splits.values())
     rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
@@ -62,32 +65,28 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
         DataError: the input, or what lies in clean/ or balanced/, is bad.
     """
     clean = ensure_clean(session, config)
-    own = _sections(config, "balance", "layout")
+    own = fingerprint(config.model_dump(include={"balance", "layout"}))
     reason = _why_stale(config.work / "balanced", own, clean.fingerprint(), "clean/")
     if reason is None:
         say("rebalance: up to date")
         return read_manifest(config.work / "balanced")
-    announce("rebalance", reason, config, asked)
+    announce("rebalance", reason, config.pipeline, asked)
     manifest = rebalance(session(), config, clean, config_fingerprint=own)
     sizes = {name: (split.num_rows, len(split.files)) for name, split in manifest.splits.items()}
     say("rebalance: " + ", ".join(f"{name} {rows} rows in {files} files" for name, (rows, files) in sizes.items()))
     return manifest
 
 
-def _keep_source_apart(config: Config) -> None:
+def _keep_source_apart(data: Data, work: Path) -> None:
     """What a stage writes replaces what was there, so the source must be elsewhere."""
     for key in ("path", "label_table"):
-        given = getattr(config.data, key)
-        source = Path(config.data.path, given).resolve()
-        for output in (config.work / "clean", config.work / "balanced"):
+        given = getattr(data, key)
+        source = Path(data.path, given).resolve()
+        for output in (work / "clean", work / "balanced"):
             if given and (source == output.resolve() or output.resolve() in source.parents):
                 raise ConfigError(
                     f"data.{key} {given!r} lies in {output}, which is written anew; choose another paths.work"
                 )
-
-
-def _sections(config: Config, *names: str) -> str:
-    return fingerprint(config.model_dump(include=set(names)))
 
 
 def _why_stale(directory: Path, own: str, parent: str, input_name: str) -> str | None:
@@ -102,13 +101,13 @@ def _why_stale(directory: Path, own: str, parent: str, input_name: str) -> str |
     return None
 
 
-def announce(stage: str, reason: str, config: Config, asked: bool) -> None:
+def announce(stage: str, reason: str, pipeline: Pipeline, asked: bool) -> None:
     """Says that a stage runs, and why.
 
     Raises:
         ConfigError: nobody asked for it, and pipeline.run_missing_stages is false.
     """
-    if not asked and not config.pipeline.run_missing_stages:
+    if not asked and not pipeline.run_missing_stages:
         raise ConfigError(
             f"{stage} has to run first, because {reason}, and pipeline.run_missing_stages is false; "
             f"run spark-submit jobs/{stage}.py with the same --config and --set"

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from farandole.config.load import Config
+from farandole.config.train import Train
 from farandole.core.dataset.commit import exclusive, write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
@@ -33,8 +35,15 @@ def ensure_evaluated(session: Session, config: Config, run: RunDirectory, manife
             metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
             draw_report(target / "report.html", run.path, metrics, manifest, config.work / "balanced")
     else:
+        data = config.work / "balanced"
+        assignment = Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run.model))
         with exclusive(target):
-            _run_evaluation(session, config, manifest, run, target, own)
+            results = _run_evaluation(session, assignment, config.train, target / "logs")
+            trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
+            wrong = most_confident(results, config.evaluate.num_wrong_images)
+            metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}
+            write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+            draw_report(target / "report.html", run.path, metrics, manifest, data)
     say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
     return target / "metrics.json"
 
@@ -44,22 +53,14 @@ def _is_done(target: Path, own: str) -> bool:
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["evaluation_fingerprint"] == own
 
 
-def _run_evaluation(
-    session: Session, config: Config, manifest: Manifest, run: RunDirectory, target: Path, own: str
-) -> None:
-    data = config.work / "balanced"
-    say(f"evaluate: {config.train.num_ranks} ranks on {run.model}")
-    results = launch_ranks(
+def _run_evaluation(session: Session, assignment: Assignment, train: Train, logs: Path) -> list[dict[str, Any]]:
+    say(f"evaluate: {train.num_ranks} ranks on {assignment.model_directory}")
+    return launch_ranks(
         session(),
         module=RANK_PROGRAM,
-        assignment=Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run.model)),
-        log_directory=target / "logs",
-        num_ranks=config.train.num_ranks,
-        hang_seconds=config.train.hang_seconds,
-        network=config.train.network,
+        assignment=assignment,
+        log_directory=logs,
+        num_ranks=train.num_ranks,
+        hang_seconds=train.hang_seconds,
+        network=train.network,
     )
-    trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
-    wrong = most_confident(results, config.evaluate.num_wrong_images)
-    metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}
-    write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-    draw_report(target / "report.html", run.path, metrics, manifest, data)

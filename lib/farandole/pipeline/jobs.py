@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
 from farandole.config.shipped import shipped
+from farandole.config.train import Train
 from farandole.pipeline.data_stages import Session, ensure_balanced, ensure_clean
 from farandole.pipeline.evaluate_stage import ensure_evaluated
 from farandole.pipeline.gate import check_gate
@@ -30,13 +31,13 @@ def rebalance(config: Config, spark: SparkSession | None = None) -> None:
 
 def train(config: Config, spark: SparkSession | None = None) -> None:
     """balanced/ -> runs/RUN/. Raises as `ensure_trained` and `check_gate`."""
-    run, _ = ensure_trained(_session_for_ranks("train", spark, config), config, asked=True)
+    run, _ = ensure_trained(_session_for_ranks("train", spark, config.train), config, asked=True)
     check_gate(config.evaluate, run.metrics)
 
 
 def evaluate(config: Config, spark: SparkSession | None = None) -> None:
     """A trained run -> runs/RUN/evaluation/. Raises as `ensure_trained` and `check_gate`."""
-    session = _session_for_ranks("evaluate", spark, config)
+    session = _session_for_ranks("evaluate", spark, config.train)
     run, manifest = ensure_trained(session, config, asked=False)
     check_gate(config.evaluate, ensure_evaluated(session, config, run, manifest))
 
@@ -47,13 +48,13 @@ def _session(job: str, spark: SparkSession | None) -> Session:
     return cache(lambda: start_session(f"farandole {job}", shipped("spark", "local.conf")))
 
 
-def _session_for_ranks(job: str, spark: SparkSession | None, config: Config) -> Session:
+def _session_for_ranks(job: str, spark: SparkSession | None, train: Train) -> Session:
     """One that refuses too few slots for the ranks before Spark has started, and so before the data stages."""
     session = _session(job, spark)
 
     def checked() -> SparkSession:
         if spark is None:
-            check_slots_early(config.train)
+            check_slots_early(train)
         return session()
 
     return checked

@@ -50,7 +50,7 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
         if not run.report.exists():
             draw_report(run.report, run.path, json.loads(run.metrics.read_text()), manifest, config.work / "balanced")
     else:
-        announce("train", f"{run.path} is not finished", config, asked)
+        announce("train", f"{run.path} is not finished", config.pipeline, asked)
         spark = checked()
         with exclusive(run.path):
             _run_training(spark, config, manifest, run)
@@ -60,7 +60,7 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
 
 def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
     train, data = config.train, config.work / "balanced"
-    run.prepare(config)
+    run.prepare()
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from farandole.config.jobs import Evaluate
-from farandole.config.load import Config
 from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.metrics.classification import Counts, classification_metrics
@@ -105,7 +104,7 @@ def views(images: Any, kind: str) -> list[tuple[float, Any]]:
 
 
 def evaluate_saved_model(
-    directory: Path, config: Config, manifest: Manifest, data: Path, world: World, progress: Progress
+    directory: Path, rules: Evaluate, manifest: Manifest, data: Path, world: World, progress: Progress
 ) -> dict[str, Any]:
     """The figures of a saved model on val and test, and this rank's most confidently wrong test rows.
 
@@ -119,5 +118,5 @@ def evaluate_saved_model(
             f"the data set has {manifest.image} of classes {manifest.class_names}"
         )
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
-    evaluator = Evaluator(model, manifest, world, config.evaluate, progress)
-    return evaluator.final_figures(files, config.evaluate.num_wrong_images)
+    evaluator = Evaluator(model, manifest, world, rules, progress)
+    return evaluator.final_figures(files, rules.num_wrong_images)

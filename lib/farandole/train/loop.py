@@ -40,7 +40,14 @@ def train_run(config: Config, manifest: Manifest, data: Path, world: World, prog
     run, state, step, evaluator = set_up(config, manifest, data, world, progress)
     fit(run, state, step, evaluator)
     if world.is_leader:
-        save_model(run.directory.model, state.model, config, manifest)
+        save_model(
+            run.directory.model,
+            state.model,
+            chosen=config.model,
+            precision=config.train.precision,
+            rules=config.image,
+            manifest=manifest,
+        )
     found = evaluator.final_figures(run.files, config.evaluate.num_wrong_images)
     return {"metrics": {"train": train_figures(run, state), **found["metrics"]}, "wrong": found["wrong"]}
 

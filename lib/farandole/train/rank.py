@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from farandole.config.load import Config, parse_config
+from farandole.config.load import parse_config
 from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.core.rank_spec import (
     Assignment,
@@ -52,11 +52,11 @@ def main() -> NoReturn:
         if os.getppid() != spec.parent:  # it ended before this process could ask the kernel to end with it
             os._exit(1)
         beat.start()
-        config = parse_config(spec.assignment.config)
-        world = _meet(spec, config.train.threads_per_rank, beat, importing)
+        threads = parse_config(spec.assignment.config).train.threads_per_rank
+        world = _meet(spec, threads, beat, importing)
         progress.enter(Phase.STARTING)  # anew: how long the others took to come is not this rank's own
         beat.send(Joined())
-        result = TASKS[spec.assignment.task](spec.assignment, config, world, progress)
+        result = TASKS[spec.assignment.task](spec.assignment, world, progress)
     except BaseException as error:
         traceback.print_exc()
         beat.send(describe_failure(error))
@@ -71,20 +71,21 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def train(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
+def train(assignment: Assignment, world: World, progress: Progress) -> dict[str, Any]:
     """Trains one run to its end and evaluates it."""
     from farandole.train.loop import train_run
 
     data, manifest = _open_data(assignment)
-    return train_run(config, manifest, data, world, progress)
+    return train_run(parse_config(assignment.config), manifest, data, world, progress)
 
 
-def evaluate(assignment: Assignment, config: Config, world: World, progress: Progress) -> dict[str, Any]:
+def evaluate(assignment: Assignment, world: World, progress: Progress) -> dict[str, Any]:
     """Evaluates a saved model on the val and test splits."""
     from farandole.train.evaluate import evaluate_saved_model
 
     data, manifest = _open_data(assignment)
-    return evaluate_saved_model(Path(assignment.model_directory), config, manifest, data, world, progress)
+    rules = parse_config(assignment.config).evaluate
+    return evaluate_saved_model(Path(assignment.model_directory), rules, manifest, data, world, progress)
 
 
 def _open_data(assignment: Assignment) -> tuple[Path, Manifest]:

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from balanced_data import write_balanced
-from farandole.config.load import parse_config
+from farandole.config.data import Image
+from farandole.config.train import Model
 from farandole.errors import ConfigError, DataError
 from farandole.train.models.build import build_model
 from farandole.train.models.images import passing_on
@@ -67,13 +68,17 @@ def test_refusals():
         build_model("vit", {}, **SHAPE)
 
 
+def save(directory, model, manifest, **arguments):
+    chosen = Model(name="mlp", arguments=arguments)
+    save_model(directory, model, chosen=chosen, precision="float32", rules=Image(), manifest=manifest)
+
+
 @pytest.fixture
 def saved(tmp_path):
     manifest = write_balanced(tmp_path / "data", train=[[4]])
-    config = parse_config({"model": {"name": "mlp", "arguments": {"hidden_units": [5]}}})
     shape = {"image_shape": (8, 8, 1), "num_classes": 3, "seed": 7, "precision": "float32"}
     model = build_model("mlp", {"hidden_units": [5]}, **shape)
-    save_model(tmp_path / "model", model, config, manifest)
+    save(tmp_path / "model", model, manifest, hidden_units=[5])
     return tmp_path / "model", model
 
 
@@ -105,7 +110,7 @@ def test_a_warm_start_takes_weights_of_the_same_layers_only(tmp_path):
     manifest = write_balanced(tmp_path, train=[[4]])
     small = {"image_shape": (8, 8, 1), "num_classes": 3, "seed": 1, "precision": "float32"}
     model = build_model("mlp", {}, **small)
-    save_model(tmp_path / "model", model, parse_config({"model": {"name": "mlp"}}), manifest)
+    save(tmp_path / "model", model, manifest)
     other = build_model("mlp", {}, **{**small, "seed": 2})
     load_weights_into(other, tmp_path / "model")
     assert [w.tobytes() for w in other.get_weights()] == [w.tobytes() for w in model.get_weights()]

@@ -27,7 +27,14 @@ def saved(tmp_path):
         seed=0,
         precision="float32",
     )
-    save_model(tmp_path / "model", model, CONFIG, manifest)
+    save_model(
+        tmp_path / "model",
+        model,
+        chosen=CONFIG.model,
+        precision="float32",
+        rules=CONFIG.image,
+        manifest=manifest,
+    )
     return tmp_path / "model", manifest, model
 
 
@@ -66,4 +73,6 @@ def test_a_data_set_of_other_images_or_classes_is_refused(saved, tmp_path, chang
     other = manifest.model_copy(update=change(manifest))
     received = "yak" if other.image == manifest.image else "height=99"
     with pytest.raises(DataError, match=rf"the model in .*/model takes .*; the data set has .*{received}"):
-        evaluate_saved_model(directory, CONFIG, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1), Progress())
+        evaluate_saved_model(
+            directory, CONFIG.evaluate, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1), Progress()
+        )

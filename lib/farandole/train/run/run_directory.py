@@ -41,7 +41,7 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     """
     train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
     if config.train.warm_start:  # by what it holds, wherever that lies
-        train["warm_start"] = _weights_sha256(warm_start_model(config))
+        train["warm_start"] = _weights_sha256(warm_start_model(config.work, config.train.warm_start))
     evaluate = {"batch_size": config.evaluate.batch_size, "views": config.evaluate.views}
     model = config.model.model_dump()
     # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
@@ -55,9 +55,9 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def warm_start_model(config: Config) -> Path:
+def warm_start_model(work: Path, warm_start: str) -> Path:
     """The model/ directory of the run that train.warm_start names: a name under runs/, or a path."""
-    return config.work / "runs" / config.train.warm_start / "model"  # an absolute path replaces what is before it
+    return work / "runs" / warm_start / "model"  # an absolute path replaces what is before it
 
 
 def _weights_sha256(model: Path) -> str:
@@ -75,10 +75,11 @@ class RunDirectory:
 
     def __init__(self, config: Config, manifest: Manifest) -> None:
         self.settings = run_settings(config, manifest)
-        self.warm_start = warm_start_model(config) if config.train.warm_start else None
+        self.warm_start = warm_start_model(config.work, config.train.warm_start) if config.train.warm_start else None
         self.fingerprint = fingerprint(self.settings)
         self.name = config.train.run_name or f"{config.model.name}-{self.fingerprint[:8]}"
         self._work = config.work
+        self._resolved = config.model_dump(exclude_none=True)  # TOML has no null
         self.path = config.work / "runs" / self.name
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
@@ -102,13 +103,13 @@ class RunDirectory:
         self._check_settings()
         return self.metrics.exists()
 
-    def prepare(self, config: Config) -> None:
+    def prepare(self) -> None:
         """Makes the directory, or checks that the one there belongs to the same settings. Raises as is_finished."""
         self._check_links()
         self._check_settings()
         self.logs.mkdir(parents=True, exist_ok=True)
         if not self._settings_file.exists():
-            write_text(self.config, tomli_w.dumps(config.model_dump(exclude_none=True)))  # TOML has no null
+            write_text(self.config, tomli_w.dumps(self._resolved))
             write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
 
     def check_written(self, *, num_epochs: int, wait_seconds: float = 60.0) -> None:

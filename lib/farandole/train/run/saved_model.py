@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from farandole.config.data import Image as ImageRules
-from farandole.config.load import Config
+from farandole.config.train import Model
 from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import ImageEntry, Manifest
 from farandole.core.record.image import RULES_VERSION
@@ -39,15 +39,26 @@ class SavedModel(BaseModel):
     weights_sha256: str
 
 
-def save_model(directory: Path, model: Any, config: Config, manifest: Manifest) -> None:
-    """Writes weights, then model.json with their SHA-256."""
+def save_model(
+    directory: Path, model: Any, *, chosen: Model, precision: str, rules: ImageRules, manifest: Manifest
+) -> None:
+    """Writes weights, then model.json with their SHA-256.
+
+    Args:
+        directory: of the model.
+        model: with the weights.
+        chosen: how the config names it.
+        precision: train.precision.
+        rules: how the pictures were decoded that it was trained on.
+        manifest: of the data set that it was trained on.
+    """
     sha256 = save_weights(directory / WEIGHTS, variable_tensors(model.variables, "model"))
     saved = SavedModel(
-        name=config.model.name,
-        arguments=config.model.arguments,
-        precision=config.train.precision,
+        name=chosen.name,
+        arguments=chosen.arguments,
+        precision=precision,
         image=manifest.image,
-        image_rules=config.image,
+        image_rules=rules,
         rules_version=RULES_VERSION,
         class_names=manifest.class_names,
         weights_sha256=sha256,
