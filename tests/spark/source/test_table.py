@@ -258,45 +258,6 @@ def test_pixel_lists(spark: SparkSession, tmp_path: Path, kind: str) -> None:
             run(spark, config_for(tmp_path, pixel_shape=[4, 4]))
 
 
-@pytest.mark.parametrize("kind", [pa.uint8(), pa.uint16(), pa.int64()])
-@pytest.mark.parametrize("is_fixed", [False, True])
-def test_a_null_pixel_changes_no_other_picture(tmp_path: Path, kind: pa.DataType, is_fixed: bool) -> None:
-    config = config_for(tmp_path, missing={"pixels": "interpolate"}, pixel_shape=[2, 2])
-    dark, bright = [0, 1, 1, 0], [0, 60_000, 300, 0] if kind == pa.uint16() else [0, 255, 7, 0]
-    rows = [dark, bright, [1, None, 1, 1], [None, 200, 100, 0]]
-    lists = pa.list_(kind, 4) if is_fixed else pa.list_(kind)
-    load = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
-    found = [load(index) for index in range(4)]
-    assert [pixels.ravel().tolist() for pixels in found] == [dark, bright, [1] * 4, [200, 200, 100, 0]]
-    assert {pixels.dtype for pixels in found} == {np.dtype("uint16" if kind == pa.uint16() else "uint8")}
-    config = config_for(tmp_path, pixel_shape=[2, 2])
-    dropping = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
-    assert dropping(1).ravel().tolist() == bright
-    with pytest.raises(table_rows.RejectedError, match="nan_pixels: 1 of 4 values are NaN or null"):
-        dropping(2)
-    limit = 65535 if kind == pa.uint16() else 255
-    for value in (limit, limit + 1):  # what fills must not wrap around
-        config = config_for(tmp_path, missing={"pixels": "fill", "pixel_value": value}, pixel_shape=[2, 2])
-        filling = table_rows.image_loader(config, pa.chunked_array([pa.array(rows, lists)]))
-        if value == limit:
-            assert filling(2).ravel().tolist() == [1, limit, 1, 1]
-        else:
-            with pytest.raises(table_rows.RejectedError, match=f"integers of 1 to {value}; expected 0 to {limit}"):
-                filling(2)
-
-
-def load_pixels(config: Config, values: list[int], kind: pa.DataType) -> Any:
-    return table_rows.image_loader(config, pa.chunked_array([pa.array([values], pa.list_(kind))]))(0)
-
-
-def test_integers_are_0_to_255(tmp_path: Path) -> None:
-    config = config_for(tmp_path, pixel_shape=[1, 2])
-    assert load_pixels(config, [0, 255], pa.int64()).dtype == np.uint8
-    assert load_pixels(config, [0, 65535], pa.uint16()).dtype == np.uint16
-    with pytest.raises(table_rows.RejectedError, match="undecodable: integers of -1 to 256; expected 0 to 255"):
-        load_pixels(config, [-1, 256], pa.int64())
-
-
 def test_the_result_does_not_depend_on_files_or_parts(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
