@@ -19,7 +19,7 @@ MIN_PIECE_ROWS_PER_FILE = 32
 
 
 @dataclass(frozen=True)
-class Run:
+class RowGroupRun:
     """Consecutive row groups of one clean file."""
 
     entry: FileEntry
@@ -39,7 +39,7 @@ class Piece:
 
     split: int
     """Which split the rows are of, as an index into schema.SPLITS."""
-    runs: list[Run]
+    runs: list[RowGroupRun]
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,6 @@ def _plan_pieces(splits: list[SplitEntry], max_rows: int) -> list[Piece]:
             runs = []
             for file, of_file in groupby(groups[first:stop], key=itemgetter(0)):
                 numbers = [group for _, group in of_file]
-                runs.append(Run(split.files[file], numbers[0], numbers[-1] + 1))
+                runs.append(RowGroupRun(split.files[file], numbers[0], numbers[-1] + 1))
             pieces.append(Piece(index, runs))
     return pieces
