@@ -22,36 +22,25 @@ fail() { # message; exit code 4: something is missing on this machine
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-fits() { # python: is it one that TensorFlow 2.18 has wheels for, with the headers that Horovod is compiled against?
+fits() { # python: is it one that TensorFlow 2.21 has wheels for, with the headers that Horovod is compiled against?
     has "$1" && "$1" -c '
 import os, sys, sysconfig
 header = os.path.join(sysconfig.get_path("include"), "Python.h")
-sys.exit(not ((3, 11) <= sys.version_info < (3, 13) and os.path.exists(header)))' 2>/dev/null
+sys.exit(not ((3, 11) <= sys.version_info < (3, 14) and os.path.exists(header)))' 2>/dev/null
 }
 
 find_python() {
-    for python in python3 python3.12 python3.11; do
+    for python in python3 python3.13 python3.12 python3.11; do
         if fits "$python"; then echo "$python" && return; fi
     done
 }
 
 other_python() { # a python3 that does not fit in any case; then uv fetches one
-    has python3 && python3 -c 'import sys; sys.exit((3, 11) <= sys.version_info < (3, 13))'
-}
-
-find_compiler() { # one that Horovod compiles with: its flatbuffers do not with GCC 14
-    for compiler in g++ g++-13 g++-12 g++-11; do
-        if has $compiler && [ "$($compiler -dumpversion | sed 's/\..*//')" -lt 14 ]; then echo $compiler && return; fi
-    done
-    return 1
-}
-
-known_compiler() { # the newest of those that apt knows
-    apt-cache search --names-only '^g[+][+]-1[123]$' 2>/dev/null | sort | sed -n '$s/ .*//p' | grep .
+    has python3 && python3 -c 'import sys; sys.exit((3, 11) <= sys.version_info < (3, 14))'
 }
 
 list_missing() { # names of Debian packages
-    [ -n "${CXX:-}" ] || find_compiler >/dev/null || known_compiler || echo g++-13
+    has "${CXX:-g++}" || echo g++
     has make || echo make
     find_uv >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -n "$(find_python)" ] || other_python || echo python3-dev
@@ -70,7 +59,7 @@ install_packages() {
     has apt-get && has "${sudo:-env}" ||
         fail "missing here: $missing(names as in Debian); install them, then run ./do again"
     $sudo apt-get update -qq || fail "apt cannot update its lists; see above, then run ./do again"
-    missing=$(list_missing | tr '\n' ' ') # only now does apt know which compiler and which Java there is
+    missing=$(list_missing | tr '\n' ' ') # only now does apt know which Java there is
     echo "installing with apt: $missing" >&2
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
@@ -87,7 +76,7 @@ find_uv() { # one that knows [tool.uv.extra-build-variables] and match-runtime
 }
 
 install() {
-    wanted=$(cksum <pyproject.toml)
+    wanted=$(cat pyproject.toml packages/horovod/pyproject.toml packages/horovod/backend.py | cksum)
     if has "$java" && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
     install_packages
     if ! find_uv >/dev/null; then
@@ -95,16 +84,12 @@ install() {
         .uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
     fi
     python=$(find_python)
-    if [ -z "${CXX:-}" ]; then
-        CXX=$(find_compiler)
-        export CXX CC="gcc${CXX#g++}"
-    fi
     if [ -z "$python" ]; then # the distribution ships another
         python=3.12
         "$(find_uv)" python install --quiet --no-bin $python ||
-            fail "TensorFlow needs Python 3.11 or 3.12, which uv cannot fetch, see above; put one with headers on PATH"
+            fail "TensorFlow needs Python 3.11 to 3.13, which uv cannot fetch, see above; put one with headers on PATH"
     fi
-    echo "installing Python packages into .venv; Horovod is compiled with $CXX, which takes some minutes" >&2
+    echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
     "$(find_uv)" sync --quiet --python "$python" || fail "uv could not install the packages; its message is above"
     echo "$wanted" >.venv/installed
 }
@@ -114,7 +99,7 @@ check_java() {
     case $version in
         17 | 18 | 19 | 20 | 21) ;;
         *)
-            fail "Spark 4.0 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, \
+            fail "Spark 4.2 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, \
 or point JAVA_HOME to one"
             ;;
     esac

@@ -187,7 +187,7 @@ def test_a_java_that_spark_cannot_use_is_refused(
     java.write_text(f"#!/bin/sh\necho 'openjdk version \"{printed}\"' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(ResourceError, match=rf"^Spark 4.0 needs Java 17 to 21, found {found}; install openjdk-17-jre"):
+    with pytest.raises(ResourceError, match=rf"^Spark 4.2 needs Java 17 to 21, found {found}; install openjdk-17-jre"):
         check_java()
 
 
@@ -195,7 +195,7 @@ def test_no_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        ResourceError, match=r"^Spark 4.0 needs Java 17 to 21, found none; install openjdk-17-jre-headless"
+        ResourceError, match=r"^Spark 4.2 needs Java 17 to 21, found none; install openjdk-17-jre-headless"
     ):
         check_java()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))

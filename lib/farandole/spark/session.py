@@ -90,7 +90,7 @@ def check_java() -> None:
     version = _java_version()
     if version is None or not 17 <= version <= 21:
         raise ResourceError(
-            f"Spark 4.0 needs Java 17 to 21, found {version or 'none'}; "
+            f"Spark 4.2 needs Java 17 to 21, found {version or 'none'}; "
             f"install openjdk-17-jre-headless, or point JAVA_HOME to such a Java"
         )
 
