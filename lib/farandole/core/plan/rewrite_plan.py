@@ -92,7 +92,7 @@ def clustering(files: list[Mixing], num_row_groups: int) -> float:
     if freedom <= 0:  # a single row group is shuffled as a whole
         return 0.0
     overdispersion = sum(file.chi_square for file in files) / freedom
-    return (overdispersion - 1) / max(counts.sum() / num_row_groups - 1, 1)
+    return (overdispersion - 1) / max(int(counts.sum()) / num_row_groups - 1, 1)
 
 
 def num_row_groups(clean: Manifest) -> int:

@@ -223,7 +223,7 @@ def _files_of(copies: Copies, cuts: Cuts) -> np.ndarray:
 def _refuse_duplicates(plan: RebalancePlan, rows: pa.Table, order: np.ndarray) -> None:
     """The same (image_id, copy) twice has the same key twice, so both are in this file, side by side."""
     keys = rows["key"].to_numpy()[order]
-    for at in np.flatnonzero(keys[1:] == keys[:-1]):
+    for at in np.flatnonzero(keys[1:] == keys[:-1]).tolist():
         one, other = (rows["image_id"][int(order[i])].as_py() for i in (at, at + 1))
         if one == other:
             raise DataError(f"image_id {one!r} occurs twice in {plan.clean}; run preprocess again")
