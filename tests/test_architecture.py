@@ -35,6 +35,7 @@ VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 CALLED_BY_OTHERS = {  # methods that override those of another package
     "do_HEAD": "http.server",
     "do_PUT": "http.server",
+    "get_metadata": "petastorm",
     "process_request": "socketserver",
     "process_request_thread": "socketserver",
     "update_step": "Keras",

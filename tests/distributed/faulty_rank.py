@@ -61,10 +61,10 @@ def train(assignment: Assignment, world: World, progress: Progress) -> dict[str,
 
 def _lose_rows() -> None:
     """Both readers skip the first row group of the split."""
-    import petastorm
-
     from farandole.train.input import readers
+    from farandole.train.input.import_petastorm import import_petastorm
 
+    petastorm = import_petastorm()
     read, make = readers.read_slice, petastorm.make_batch_reader
 
     def lossy_arrow(files: Any, rank_slice: Any, *, start_step: int) -> Iterator[Any]:

@@ -3,14 +3,16 @@
 import contextlib
 
 import numpy as np
-import petastorm
 import pytest
 
 from balanced_data import write_balanced
 from farandole.core.batches.reader import SplitFiles
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import DataError
+from farandole.train.input.import_petastorm import import_petastorm
 from farandole.train.input.petastorm_reader import read_with_petastorm
+
+petastorm = import_petastorm()
 
 
 @pytest.fixture
