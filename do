@@ -66,7 +66,7 @@ install_packages() {
         fail "apt cannot install: $missing; install them, then run ./do again"
 }
 
-find_uv() { # one that knows [tool.uv.extra-build-variables] and match-runtime
+find_uv() { # one that knows [tool.uv.extra-build-dependencies]
     for uv in uv .uv/bin/uv; do
         case $(has $uv && $uv --version) in
             "uv 0.1"[0-9].* | "uv "[1-9]*) echo $uv && return ;;
@@ -75,8 +75,13 @@ find_uv() { # one that knows [tool.uv.extra-build-variables] and match-runtime
     return 1
 }
 
+add() { # what uv installs; it refuses what has another version or another SHA-256 than constraints.txt says
+    "$(find_uv)" pip install --quiet --python .venv --constraints constraints.txt "$@" ||
+        fail "uv could not install the packages; its message is above"
+}
+
 install() {
-    wanted=$(cat pyproject.toml packages/horovod/pyproject.toml packages/horovod/backend.py | cksum)
+    wanted=$(cat pyproject.toml constraints.txt packages/horovod/pyproject.toml packages/horovod/backend.py | cksum)
     if has "$java" && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
     install_packages
     if ! find_uv >/dev/null; then
@@ -90,7 +95,7 @@ install() {
             fail "TensorFlow needs Python 3.11 to 3.13, which uv cannot fetch, see above; put one with headers on PATH"
     fi
     echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
-    "$(find_uv)" sync --quiet --python "$python" || fail "uv could not install the packages; its message is above"
+    "$(find_uv)" venv --quiet --clear --python "$python" .venv && add -e . --group dev
     echo "$wanted" >.venv/installed
 }
 
@@ -130,7 +135,7 @@ bench() { # name of a program in bench/, its arguments; without a name all that 
 training; received '$name'" >&2
         exit 2
     fi
-    "$(find_uv)" sync --quiet --inexact --group bench || fail "uv could not install the bench's packages; see above"
+    add --group bench
     exec python "bench/$name.py" "$@"
 }
 

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from farandole.spark.session import read_properties
 
@@ -62,7 +63,7 @@ def test_an_image_can_install_its_java_and_has_bytecode(name: str) -> None:
     built, final = stages(name)
     (install,) = [line for line in final if "jre-headless" in line]
     assert install.startswith("RUN mkdir -p /usr/share/man/man1 ")  # without it dpkg fails on slim images
-    settings, uses = (next(i for i, line in enumerate(built) if word in line) for word in ("ENV UV_COMP", "uv sync"))
+    settings, uses = (next(i for i, line in enumerate(built) if word in line) for word in ("ENV UV_COMP", "uv pip"))
     assert settings < uses
     assert variables(built)["UV_COMPILE_BYTECODE"] == "1"
 
@@ -84,3 +85,21 @@ def test_one_uv_installs_everywhere() -> None:
     found = {name: re.findall(r"uv==([\d.]+)", (ROOT / name).read_text()) for name in UV_USERS}
     assert len({*map(tuple, found.values())}) == 1, found
     assert len(found["do"]) == 1
+
+
+def test_all_that_is_installed_is_pinned_with_hashes() -> None:
+    """From any index that has the same files: constraints.txt names none."""
+    text = (ROOT / "constraints.txt").read_text()
+    assert "://" not in text
+    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if not entry.startswith("#")]
+    pins: dict[str, list[str]] = {}
+    for entry in entries:
+        pin, *hashes = re.split(r"\s+--hash=", entry)
+        assert hashes, entry
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", value) for value in hashes), entry
+        found = Requirement(pin)
+        pins.setdefault(found.name, []).append(str(found.specifier).removeprefix("=="))
+    groups = PROJECT["dependency-groups"].values()
+    for wanted in map(Requirement, [*PROJECT["project"]["dependencies"], *(pin for group in groups for pin in group)]):
+        if wanted.name != "horovod":  # by its SHA-256 in packages/horovod
+            assert all(map(wanted.specifier.contains, pins[wanted.name])), wanted

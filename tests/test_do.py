@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("sh", "dirname", "cat", "cksum", "sed", "tr", "id", "env", "grep", "sort", "ln")
-SOURCES = ("pyproject.toml", "packages/horovod/pyproject.toml", "packages/horovod/backend.py")  # of what is installed
+SOURCES = ("pyproject.toml", "constraints.txt", "packages/horovod/pyproject.toml", "packages/horovod/backend.py")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_bench_installs_what_it_compares_with(clone: Path) -> None:
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
     script(clone / ".venv" / "bin" / "python", 'echo python "$@"')
     done = do(clone, "bench", "data", "--rows", "9")
-    installs = "uv sync --quiet --inexact --group bench\n"
+    installs = "uv pip install --quiet --python .venv --constraints constraints.txt --group bench\n"
     assert done.stdout == f"{installs}python bench/data.py --rows 9\n"
     for arguments in ((), ("--repetitions", "3")):  # without a name
         (clone / "bench" / "training.py").write_text('"""\n    ./do bench training [--repetitions N]\n"""\n')
@@ -137,9 +137,10 @@ def test_where_python_does_not_fit_uv_fetches_one(clone: Path) -> None:
     (clone / ".venv").mkdir()
     script(clone / "bin" / "python3", 'case "$2" in *sysconfig*) exit 1 ;; esac')  # fits: no; other_python: yes
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
-    assert do(clone, "lint").stdout.splitlines()[:2] == [
+    assert do(clone, "lint").stdout.splitlines()[:3] == [
         "uv python install --quiet --no-bin 3.12",
-        "uv sync --quiet --python 3.12",
+        "uv venv --quiet --clear --python 3.12 .venv",
+        "uv pip install --quiet --python .venv --constraints constraints.txt -e . --group dev",
     ]
     (clone / ".venv" / "installed").unlink()
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else exit 1; fi')
