@@ -82,7 +82,7 @@ def read_properties(path: Traversable) -> dict[str, str]:
 
 
 def check_java() -> None:
-    """Refuses a machine on which Spark 4.0 does not start.
+    """Refuses a machine on which Spark 4.2 does not start.
 
     Raises:
         ResourceError: no Java, or one outside 17 to 21.
