@@ -95,7 +95,8 @@ install() {
             fail "TensorFlow needs Python 3.11 to 3.13, which uv cannot fetch, see above; put one with headers on PATH"
     fi
     echo "installing Python packages into .venv; Horovod is compiled, which takes some minutes" >&2
-    "$(find_uv)" venv --quiet --clear --python "$python" .venv && add -e . --group dev
+    "$(find_uv)" venv --quiet --clear --python "$python" .venv || fail "uv cannot make .venv; its message is above"
+    add -e . --group dev
     echo "$wanted" >.venv/installed
 }
 
