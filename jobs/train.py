@@ -1,4 +1,4 @@
-"""balanced/ -> runs/RUN/: Horovod on Spark trains a CNN data-parallel, one rank per slot, and reports on it."""
+"""balanced/ -> runs/RUN/: Horovod on Spark trains a CNN data-parallel, each rank in its own slot, and reports on it."""
 
 from farandole import pipeline
 from farandole.cli import run_job

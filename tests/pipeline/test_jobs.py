@@ -17,6 +17,9 @@ def test_a_notebook_trains_and_evaluates_with_its_own_session(spark, tmp_path):
     trained, evaluated = (json.loads((run / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json"))
     assert evaluated["test"] == trained["test"]
     assert spark.sparkContext.parallelize([1, 2]).sum() == 3  # it was not stopped
+    # Nor are later jobs of the notebook called after ours.
+    names = ("spark.job.description", "spark.jobGroup.id")
+    assert [spark.sparkContext.getLocalProperty(name) for name in names] == [None, None]
 
 
 def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch):

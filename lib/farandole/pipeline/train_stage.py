@@ -48,7 +48,8 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
     if run.is_finished():
         say("train: up to date")
         if not run.report.exists():
-            draw_report(run.report, run.path, json.loads(run.metrics.read_text()), manifest, config.work / "balanced")
+            metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+            draw_report(run.report, run.path, metrics, manifest, config.work / "balanced")
     else:
         announce("train", f"{run.path} is not finished", config.pipeline, asked)
         spark = checked()

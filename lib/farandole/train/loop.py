@@ -55,7 +55,7 @@ def train_run(config: Config, manifest: Manifest, data: Path, world: World, prog
 def set_up(
     config: Config, manifest: Manifest, data: Path, world: World, progress: Progress
 ) -> tuple[Run, State, TrainStep, Evaluator]:
-    """The parts of a run on this rank: model and optimizer are new, and nothing on disk is touched yet."""
+    """The parts of a run on this rank, with a new model and optimizer; State.restore then looks at what is on disk."""
     directory = RunDirectory(config, manifest)
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in manifest.splits}
     history = History(directory, world.is_leader)

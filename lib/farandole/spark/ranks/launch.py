@@ -121,7 +121,7 @@ def _job_group(context: SparkContext, num_ranks: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in ("spark.jobGroup.id", "spark.assignment.description"):
+        for name in ("spark.jobGroup.id", "spark.job.description"):
             context.setLocalProperty(name, None)
 
 

@@ -129,7 +129,7 @@ def told_failures(directory: Path) -> list[Outcome]:
         rank = int(path.stem.removeprefix("failure-"))
         try:
             failure = message_from_json(path.read_text(encoding="utf-8"))
-        except (OSError, ResourceError):
+        except (OSError, ValueError, ResourceError):
             continue
         if isinstance(failure, Failure) and not failure.lost_peer:
             found.append(Outcome(rank, where(directory, rank).removeprefix(" on "), failure))

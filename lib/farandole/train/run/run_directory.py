@@ -93,7 +93,7 @@ class RunDirectory:
         self._settings_file = self.path / "settings.json"
 
     def is_finished(self) -> bool:
-        """Whether the run is complete under the same settings. metrics.json is the last file that a run writes.
+        """Whether the run is complete under the same settings: metrics.json is written when all but the report is.
 
         Raises:
             ConfigError: the directory belongs to other settings; says which.
