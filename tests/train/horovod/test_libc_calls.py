@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 
+from farandole.core.rank_spec import Place, World
 from farandole.errors import RankError
 from farandole.train.horovod import distributed
 from farandole.train.horovod.host_name import answer_gethostname
@@ -48,11 +49,9 @@ def test_a_library_that_does_not_ask_is_told_nothing() -> None:
 def test_a_horovod_that_does_not_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 0)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    world = distributed.World(0, 1, 0, 1, 0, 1)
+    place = Place("a", World(0, 1, 0, 1, 0, 1))
     with pytest.raises(RankError, match=r"mpi_lib.*\.so does not call gethostname; install horovod 0.28.1"):
-        distributed.join_world(
-            world, host="a", address="127.0.0.1", interface="lo", rendezvous=("127.0.0.1", 1), stall_seconds=1
-        )
+        distributed.join_world(place, address="127.0.0.1", interface="lo", rendezvous=("127.0.0.1", 1), stall_seconds=1)
 
 
 def test_a_system_whose_loader_was_not_tried_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
