@@ -2,31 +2,30 @@
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 STARTED = time.time()
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "jobs"))
 
 import stamped_rank  # noqa: E402
 
-import train  # noqa: E402
+from farandole import pipeline  # noqa: E402
 from farandole.cli import run_job  # noqa: E402
+from farandole.pipeline import jobs, train_stage  # noqa: E402
 from farandole.spark.session import own_stderr, quiet_jvm  # noqa: E402
 
 if __name__ == "__main__":
     own_stderr()
     stamped_rank.STAMPS.clear()
     stamped_rank.STAMPS.update({"driver's Python runs": STARTED, "job imported": time.time()})
-    stamped_rank.stamp_after(train, "start_session", "Spark session there")
-    stamped_rank.stamp_after(train, "ensure_balanced", "stages found up to date")
-    launch = train.launch_ranks
+    stamped_rank.stamp_after(jobs, "start_session", "Spark session there")
+    stamped_rank.stamp_after(train_stage, "ensure_balanced", "stages found up to date")
+    launch = train_stage.launch_ranks
 
     def launch_ranks(*arguments, **named):
         stamped_rank.STAMPS["ranks launched"] = time.time()
         Path(os.environ["STAMPS"] + ".driver").write_text(json.dumps(stamped_rank.STAMPS))
         return launch(*arguments, **{**named, "module": "stamped_rank"})
 
-    train.launch_ranks = launch_ranks
-    run_job("train", "a stamped run", train.train, quiet=quiet_jvm)
+    train_stage.launch_ranks = launch_ranks
+    run_job("train", "a stamped run", pipeline.train, quiet=quiet_jvm)
