@@ -1,6 +1,6 @@
 """The CRC32 of Parquet pages, where the writer stored one, as Spark and other users of parquet-mr do.
 
-pyarrow 14 does not look at it, and after one flipped bit it gives other pixels, silently. See
+Unless it is asked to, pyarrow does not look at it, and after one flipped bit it gives other pixels, silently. See
 https://github.com/apache/parquet-format, README, "Checksumming".
 """
 

@@ -1,7 +1,7 @@
 """Parquet files as farandole writes and reads them: planned row groups, verified on reading.
 
-Arrow returns other pixels, silently, after one flipped bit, and pyarrow 14 can neither write nor verify page checksums
-(pyarrow 15 can, but petastorm does not import with it). So a file is compared with the SHA-256 of its manifest.
+Arrow returns other pixels, silently, after one flipped bit, unless it is asked to write and to verify page checksums,
+which our files do not have yet. So a file is compared with the SHA-256 of its manifest.
 """
 
 import functools
