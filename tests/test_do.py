@@ -83,7 +83,7 @@ def test_bench_installs_what_it_compares_with(clone: Path) -> None:
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
     script(clone / ".venv" / "bin" / "python", 'echo python "$@"')
     done = do(clone, "bench", "data", "--rows", "9")
-    installs = "uv pip install --quiet --python .venv --constraints constraints.txt --group bench\n"
+    installs = "uv pip install --quiet --compile-bytecode --python .venv --constraints constraints.txt --group bench\n"
     assert done.stdout == f"{installs}python bench/data.py --rows 9\n"
     for arguments in ((), ("--repetitions", "3")):  # without a name
         (clone / "bench" / "training.py").write_text('"""\n    ./do bench training [--repetitions N]\n"""\n')
@@ -140,7 +140,7 @@ def test_where_python_does_not_fit_uv_fetches_one(clone: Path) -> None:
     assert do(clone, "lint").stdout.splitlines()[:3] == [
         "uv python install --quiet --no-bin 3.12",
         "uv venv --quiet --clear --python 3.12 .venv",
-        "uv pip install --quiet --python .venv --constraints constraints.txt -e . --group dev",
+        "uv pip install --quiet --compile-bytecode --python .venv --constraints constraints.txt -e . --group dev",
     ]
     (clone / ".venv" / "installed").unlink()
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else exit 1; fi')
