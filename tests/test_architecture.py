@@ -53,7 +53,8 @@ def violations(root: Path) -> list[str]:
         tree = ast.parse(text, str(path))
         level = _level(path.relative_to(root))
         problems = [*_size_and_name(path, text), *_imports(tree, level, path.relative_to(root)), *_unsafe(tree)]
-        if level in ("core", "train", "report") and path.name != "parquet.py":
+        # petastorm reads by itself, once SplitFiles.verify has compared all files.
+        if level in ("core", "train", "report") and path.name not in ("parquet.py", "import_petastorm.py"):
             problems += _opens_parquet(tree)
         found += [f"{path.relative_to(root)}:{line}: {rule}" for line, rule in problems]
     return found
