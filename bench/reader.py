@@ -117,14 +117,21 @@ def epochs(root: Path) -> Iterable[Any]:
 
 def petastorm(work: Path) -> dict[str, float]:
     import tensorflow as tf
-    from petastorm import make_batch_reader
 
+    from farandole.train.input.import_petastorm import LOCAL_FILES, import_petastorm
+
+    make_batch_reader = import_petastorm().make_batch_reader
     urls = [f"file://{path}" for path in sorted((work / "raw/data/split=train").iterdir())]
 
     def batches() -> Iterable[Any]:
         rng, names = np.random.default_rng(0), ["image", "label"]
         with make_batch_reader(
-            urls, schema_fields=names, workers_count=2, shuffle_row_groups=True, num_epochs=1
+            urls,
+            schema_fields=names,
+            workers_count=2,
+            shuffle_row_groups=True,
+            num_epochs=1,
+            filesystem=LOCAL_FILES,
         ) as reader:
             for item in reader:
                 order = rng.permutation(len(item.label))
