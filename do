@@ -81,6 +81,19 @@ add() { # what uv installs; it refuses what has another version or another SHA-2
         fail "uv could not install the packages; its message is above"
 }
 
+version() { # command, which prints a version on its first line
+    "$@" 2>&1 | sed -n '1s/^[^0-9]*\([0-9][0-9.]*[0-9]\).*/\1/p'
+}
+
+describe() { # one line: what will be used, and what does not fit; so that nobody waits for a compiler to hear of Java
+    fitting=$(find_python)
+    note=
+    [ -n "$fitting" ] || note=" (does not fit TensorFlow 2.21, which has wheels for 3.11 to 3.13: uv fetches 3.12)"
+    echo "found: ${CXX:-g++} $(version "${CXX:-g++}" --version), make $(version make --version)," \
+        "Java $(java_version), uv $(version "$(find_uv)" --version)," \
+        "Python $(version "${fitting:-python3}" --version)$note" >&2
+}
+
 install() {
     wanted=$(cat pyproject.toml constraints.txt packages/horovod/pyproject.toml packages/horovod/backend.py | cksum)
     if has "$java" && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then return; fi
@@ -89,6 +102,8 @@ install() {
         python3 -m venv .uv
         .uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
     fi
+    describe
+    check_java
     python=$(find_python)
     if [ -z "$python" ]; then # the distribution ships another
         python=3.12
@@ -101,13 +116,14 @@ install() {
     echo "$wanted" >.venv/installed
 }
 
+java_version() { "$java" -version 2>&1 | sed -n 's/.* version "\([0-9._]*\).*/\1/p'; }
+
 check_java() {
-    version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
-    case $version in
-        17 | 18 | 19 | 20 | 21) ;;
+    case $(java_version) in
+        1[789] | 1[789].* | 2[01] | 2[01].*) ;;
         *)
-            fail "Spark 4.2 needs Java 17 to 21, found ${version:-none}; install openjdk-17-jre-headless, \
-or point JAVA_HOME to one"
+            fail "Spark 4.2 needs Java 17 to 21, found $(java_version | grep . || echo none); \
+install openjdk-17-jre-headless, or point JAVA_HOME to one"
             ;;
     esac
 }

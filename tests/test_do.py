@@ -40,6 +40,15 @@ def install(clone: Path, *, java: str = "17.0.15") -> None:
     (clone / ".venv" / "installed").write_bytes(stamp.stdout)
 
 
+def machine(clone: Path, *, java: str) -> None:
+    """All that an installation needs; uv prints how it was called."""
+    script(clone / "bin" / "g++", "echo 'g++ (Debian 12.2.0-14) 12.2.0'")
+    script(clone / "bin" / "make", "echo GNU Make 4.3")
+    script(clone / "bin" / "java", f"echo 'openjdk version \"{java}\" 2025-04-15' >&2")
+    script(clone / "bin" / "python3", '[ "$1" = -c ] || echo Python 3.12.4')
+    script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
+
+
 def script(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
@@ -132,8 +141,7 @@ def test_without_apt_one_line_names_what_is_missing(clone: Path) -> None:
 
 
 def test_where_python_does_not_fit_uv_fetches_one(clone: Path) -> None:
-    for name in ("g++", "make", "java"):
-        script(clone / "bin" / name, "exit 0")
+    machine(clone, java="17.0.15")
     (clone / ".venv").mkdir()
     script(clone / "bin" / "python3", 'case "$2" in *sysconfig*) exit 1 ;; esac')  # fits: no; other_python: yes
     script(clone / "bin" / "uv", 'if [ "$1" = --version ]; then echo uv 0.13.9; else echo uv "$@"; fi')
@@ -161,12 +169,30 @@ def test_other_dependencies_than_those_installed_are_installed_first(clone: Path
     assert "missing here: g++ make" in done.stderr
 
 
-@pytest.mark.parametrize(("version", "found"), [("11.0.2", "11"), ("1.8.0_402", "1"), ("25", "25")])
-def test_a_java_that_spark_cannot_use_is_named(clone: Path, version: str, found: str) -> None:
+@pytest.mark.parametrize("version", ["11.0.2", "1.8.0_402", "25", "170.1"])
+def test_a_java_that_spark_cannot_use_is_named(clone: Path, version: str) -> None:
     install(clone, java=version)
     done = do(clone, "train")
     assert done.returncode == 4
-    assert done.stderr == (
-        f"error[4]: Spark 4.2 needs Java 17 to 21, found {found}; "
+    refused = (
+        f"error[4]: Spark 4.2 needs Java 17 to 21, found {version}; "
         "install openjdk-17-jre-headless, or point JAVA_HOME to one\n"
     )
+    assert done.stderr == refused
+    (clone / ".venv" / "installed").unlink()  # now there is more to install, which is not begun
+    machine(clone, java=version)
+    done = do(clone, "train")
+    assert done.returncode == 4
+    assert done.stderr.endswith(refused)
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("version", ["17", "17.0.15", "21.0.2", "19"])
+def test_before_it_installs_it_says_what_was_found(clone: Path, version: str) -> None:
+    machine(clone, java=version)
+    done = do(clone, "train")
+    found = f"found: g++ 12.2.0, make 4.3, Java {version}, uv 0.13.9, Python 3.12.4"
+    assert done.stderr.splitlines()[0] == found
+    script(clone / "bin" / "python3", 'case "$2" in *sysconfig*) exit 1 ;; esac; [ "$1" = -c ] || echo Python 3.14.1')
+    note = " (does not fit TensorFlow 2.21, which has wheels for 3.11 to 3.13: uv fetches 3.12)"
+    assert do(clone, "train").stderr.splitlines()[0] == found.replace("3.12.4", "3.14.1") + note
