@@ -13,7 +13,12 @@ def file_entry(row_groups: list[int], *, path: str = "data/part-00000.parquet", 
     """Of a file that exists nowhere, with these rows in each row group, and no bytes but those of its rows."""
     num_rows = sum(row_groups)
     return FileEntry(
-        path=path, num_rows=num_rows, num_bytes=num_rows * row_bytes, sha256="0" * 64, row_groups=row_groups
+        path=path,
+        num_rows=num_rows,
+        num_bytes=num_rows * row_bytes,
+        sha256="0" * 64,
+        footer_sha256="0" * 64,
+        row_groups=row_groups,
     )
 
 

@@ -180,7 +180,9 @@ def test_a_damaged_file_is_named_by_the_rank_that_met_it(spark, tmp_path):
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(DataError, match=r"rank \d on .*part-00001.parquet has SHA-256 .*; the file is damaged"):
+    with pytest.raises(
+        DataError, match=r"rank \d on .*part-00001.parquet, row group 0, .* has CRC32 .*; the file is damaged"
+    ):
         launch(spark, config_for(tmp_path / "work"), (root, manifest))
 
 

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
-from farandole.core.batches.reader import SplitFiles
+from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.batches.slice_reader import read_slice
 from farandole.core.dataset import commit
 from farandole.core.dataset.manifest import Manifest, read_manifest
@@ -102,14 +102,33 @@ def test_kept_labels_are_those_of_the_manifest(spark: SparkSession, tmp_path: Pa
         rebalance(spark, config_for(tmp_path), forge(tmp_path, clean, [bad.slice(0, 200)]), config_fingerprint="c")
 
 
-def test_nothing_damaged_is_kept(spark: SparkSession, tmp_path: Path, clean: Manifest) -> None:
+@pytest.mark.parametrize(("split", "at"), [("test", -20), ("train", "label")])
+def test_nothing_that_is_seen_to_be_damaged_is_kept(
+    spark: SparkSession, tmp_path: Path, clean: Manifest, split: str, at: int | str
+) -> None:
+    path = tmp_path / "clean" / clean.splits[split].files[0].path
+    data, group = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(0)
+    if isinstance(at, str):
+        chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == at)
+        at = (chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size - 1
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"clean/data/split={split}/part-00000.parquet.* the file is damaged"):
+        rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
+    assert not (tmp_path / "balanced").exists()
+
+
+def test_what_keeping_does_not_read_is_verified_by_who_reads_it(
+    spark: SparkSession, tmp_path: Path, clean: Manifest
+) -> None:
     path = tmp_path / "clean" / clean.splits["test"].files[0].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"clean/data/split=test/part-00000.parquet has SHA-256"):
-        rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
-    assert not (tmp_path / "balanced").exists()
+    manifest = rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
+    files = SplitFiles(tmp_path / "balanced", manifest, "test")
+    with pytest.raises(DataError, match=r"balanced/data/split=test/part-00000.parquet, row group \d, .*damaged"):
+        list(read_rows(files, 0, int(files.starts[-1]), 100))
 
 
 def test_nobody_writes_clean_meanwhile(spark: SparkSession, tmp_path: Path, clean: Manifest) -> None:

@@ -268,9 +268,11 @@ def test_more_files_than_rows_and_empty_splits(spark, tmp_path):
     assert manifest.splits["test"].num_rows == 1
 
 
-def flip_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[content.find(b"train/dog")] ^= 1  # in a page of images: ids are compressed
+def flip_bit(path: Path) -> None:
+    """Of the last picture of the first row group."""
+    group, content = pq.read_metadata(path).row_group(0), bytearray(path.read_bytes())
+    chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "image")
+    content[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(content)
 
 
@@ -279,8 +281,8 @@ def test_a_damaged_input_file_is_named_and_the_old_output_stays(spark, tmp_path)
     clean = write_clean(tmp_path, tables())
     config = config_for(tmp_path, "none")
     old = rebalance(spark, config, clean, config_fingerprint="cf")
-    flip_byte(tmp_path / "clean/data/split=train/part-00001.parquet")
-    with pytest.raises(DataError, match=r"clean/data/split=train/part-00001\.parquet has SHA-256 \w+, .*damaged"):
+    flip_bit(tmp_path / "clean/data/split=train/part-00001.parquet")
+    with pytest.raises(DataError, match=r"clean/data/split=train/part-00001\.parquet, row group 0: .*CRC.*damaged"):
         rebalance(spark, config, clean, config_fingerprint="cf")
     assert read_manifest(tmp_path / "balanced") == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["balanced", "clean"]
@@ -293,13 +295,15 @@ def test_a_vanished_input_file_is_named(spark, tmp_path):
         rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
 
 
-def test_a_damaged_file_that_misleads_the_scan_is_named(spark, tmp_path):
+def test_another_file_in_its_place_is_named(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     rows = pq.ParquetFile(tmp_path / "clean/data/split=train/part-00000.parquet").read().cast(CLEAN)
     other_labels = rows.set_column(2, CLEAN.field(2), pa.array([2] * rows.num_rows, pa.int32()))
     groups = [other_labels.slice(start, 5) for start in range(0, rows.num_rows, 5)]
     write_file(tmp_path / "clean", "data/split=train/part-00000.parquet", CLEAN, groups)
-    with pytest.raises(DataError, match=r"clean/data/split=train/part-00000\.parquet has SHA-256 \w+, .*damaged"):
+    with pytest.raises(
+        DataError, match=r"clean/data/split=train/part-00000\.parquet has a footer of SHA-256 \w+, .*damaged"
+    ):
         rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
 
 

@@ -1,8 +1,8 @@
-"""Raw images straight from the pages of a Parquet file, to where they are wanted.
+"""Raw images straight from the pages of a Parquet file, each page compared with its CRC32 on the way.
 
-Arrow reads a whole column of a row group into fresh memory and copies every value once more into an array. A plain page
-is the values themselves, each behind its length (https://github.com/apache/parquet-format, Encodings.md, "PLAIN"), so
-the rows that are wanted can be found by arithmetic and copied once, through a buffer that stays in the cache.
+Arrow reads a page into fresh memory, looks at its CRC32 if asked to, and copies every value once more into an array,
+which takes more than twice the CPU. A plain page is the values themselves, each behind its length
+(https://github.com/apache/parquet-format, Encodings.md, "PLAIN", and README.md, "Checksumming").
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow.parquet as pq
+from isal.isal_zlib import crc32  # zlib's takes as long as all the rest of reading
 
 from farandole.core.dataset.manifest import FileEntry
-from farandole.core.dataset.page_header import COMPRESSED_SIZE, read_header
+from farandole.core.dataset.page_header import COMPRESSED_SIZE, CRC, damaged, read_header
 from farandole.core.dataset.parquet import OpenFiles
 from farandole.errors import DataError
 
@@ -27,21 +28,20 @@ _NUM_VALUES, _ENCODING = 1, 2
 """Numbers of two fields of the struct DataPageHeader in parquet.thrift."""
 _LENGTH_BYTES = 4
 """A value's length stands before it in so many bytes, little endian."""
-_BUFFER_BYTES = 512 * 1024
-"""How much is read at a time, before it is copied: little enough to stay in the processor's cache."""
+_PIECE_BYTES = 256 * 1024
+"""How much is read at a time, before its checksum is taken: little enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Where the images of one row group lie."""
+    """Where the images of one row group lie, one entry a page, in order."""
 
-    name: str
-    """The file and the row group, as messages call them."""
-    source: BinaryIO
-    """The file, open for reading."""
-    places: np.ndarray
-    """int64 [pages + 1, 2]: the first row of each page and the byte of the file at which its values start, then the
-    number of rows and 0."""
+    num_rows: np.ndarray
+    """int64 [pages]."""
+    starts: np.ndarray
+    """int64 [pages]: the byte of the file at which the page's values start."""
+    crcs: np.ndarray
+    """int64 [pages]: CRC32 of the page's values, of 0 to 2**32 - 1; -1 where the writer stored none."""
 
 
 class RawPages:
@@ -49,56 +49,38 @@ class RawPages:
 
     def __init__(self, files: OpenFiles, row_bytes: int) -> None:
         self._files = files
-        stride = _LENGTH_BYTES + row_bytes
-        self._buffer = np.empty((max(1, _BUFFER_BYTES // stride), stride), np.uint8)
+        self._stride = _LENGTH_BYTES + row_bytes
         self._length = np.frombuffer(row_bytes.to_bytes(_LENGTH_BYTES, "little"), np.uint8)
-        self._known: WeakKeyDictionary[BinaryIO, dict[int, np.ndarray | None]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[BinaryIO, dict[int, Pages | None]] = WeakKeyDictionary()
 
-    def find(self, entry: FileEntry, row_group: int) -> Pages | None:
-        """The pages of a row group of a file; None if images are stored in another way than in plain pages.
+    def read(self, entry: FileEntry, row_group: int) -> np.ndarray | None:
+        """The images of a row group, uint8 [rows, bytes of an image], contiguous only image by image.
+
+        None if they are stored in another way than in plain pages of images of this size.
 
         Raises:
-            DataError: the file is not what the manifest says, or a page's header cannot be read; names the file.
+            DataError: a page is not what its CRC32 says, has none, or cannot be read; names the file and the row group.
         """
+        name = f"{self._files.root / entry.path}, row group {row_group}"
         footer, source = self._files.file(entry).metadata, self._files.source(entry)
         known = self._known.setdefault(source, {})  # while the file is open
-        name = f"{self._files.root / entry.path}, row group {row_group}"
-        if row_group not in known:
-            with _reading(name):
-                known[row_group] = find_places(name, source, footer, row_group, self._buffer.shape[1] - _LENGTH_BYTES)
-        places = known[row_group]
-        return None if places is None else Pages(name, source, places)
-
-    def copy(self, pages: Pages, first: int, out: np.ndarray) -> None:
-        """Copies images from number `first` of a row group on.
-
-        Args:
-            pages: of the row group, as just found.
-            first: counted from the row group's start.
-            out: uint8 [n, ...], contiguous; n images are copied.
-
-        Raises:
-            DataError: the file cannot be read, or has changed since its pages were found; names it.
-        """
-        most, stride = self._buffer.shape
-        rows, at = out.reshape(len(out), stride - _LENGTH_BYTES), 0
-        while at < len(rows):
-            page = int(np.searchsorted(pages.places[:, 0], first + at, side="right")) - 1
-            start, values_at = pages.places[page].tolist()
-            taken = self._buffer[: min(most, len(rows) - at, int(pages.places[page + 1, 0]) - first - at)]
-            with _reading(pages.name):
-                pages.source.seek(values_at + (first + at - start) * stride)
-                is_full = _fill(taken, pages.source)
-            if not is_full or (taken[:, :_LENGTH_BYTES] != self._length).any():
-                raise DataError(f"{pages.name} has changed since it was opened; run again when nobody changes it")
-            rows[at : at + len(taken)] = taken[:, _LENGTH_BYTES:]
-            at += len(taken)
+        with _reading(name):
+            if row_group not in known:
+                known[row_group] = find_pages(name, source, footer, row_group, self._stride - _LENGTH_BYTES)
+            pages = known[row_group]
+            if pages is None:
+                return None
+            stored = np.empty((entry.row_groups[row_group], self._stride), np.uint8)
+            ends = np.cumsum(pages.num_rows)
+            for rows, end, start, crc in zip(pages.num_rows, ends, pages.starts, pages.crcs, strict=True):
+                _read_page(name, source, int(start), int(crc), stored[end - rows : end])
+        if (stored[:, :_LENGTH_BYTES] != self._length).any():
+            raise DataError(f"{name} holds images of other sizes than {self._stride - _LENGTH_BYTES} bytes")
+        return stored[:, _LENGTH_BYTES:]
 
 
-def find_places(
-    name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int, row_bytes: int
-) -> np.ndarray | None:
-    """The pages of a row group as `Pages.places`; None if its images are not in plain pages, or not of one size.
+def find_pages(name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int, row_bytes: int) -> Pages | None:
+    """The pages of a row group; None if its images are not in plain pages, or not of one size.
 
     Args:
         name: of the file and the row group, for messages.
@@ -124,21 +106,22 @@ def find_places(
         is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
         if not is_plain or num_rows < 1 or fields.get(COMPRESSED_SIZE) != num_rows * stride:
             return None
-        found.append((row, at + header_bytes))
+        crc = fields.get(CRC)
+        found.append((num_rows, at + header_bytes, -1 if crc is None else crc % 2**32))
         row, at = row + num_rows, at + header_bytes + num_rows * stride
-    return np.array([*found, (row, 0)], np.int64) if row == group.num_rows else None
+    return Pages(*np.array(found, np.int64).reshape(-1, 3).T) if row == group.num_rows else None
 
 
 def find_images(name: str, source: BinaryIO, footer: pq.FileMetaData, row_bytes: int) -> np.ndarray | None:
-    """The byte of the file at which each image starts, int64 [rows of the file]; else as `find_places`."""
+    """The byte of the file at which each image starts, int64 [rows of the file]; else as `find_pages`."""
     stride, starts = _LENGTH_BYTES + row_bytes, [np.zeros(0, np.int64)]
     for row_group in range(footer.num_row_groups):
-        places = find_places(f"{name}, row group {row_group}", source, footer, row_group, row_bytes)
-        if places is None:
+        pages = find_pages(f"{name}, row group {row_group}", source, footer, row_group, row_bytes)
+        if pages is None:
             return None
-        num_rows = np.diff(places[:, 0])
-        rows_before = np.arange(num_rows.sum()) - np.repeat(places[:-1, 0], num_rows)
-        starts.append(np.repeat(places[:-1, 1], num_rows) + rows_before * stride + _LENGTH_BYTES)
+        first = np.cumsum(pages.num_rows) - pages.num_rows
+        rows_before = np.arange(pages.num_rows.sum()) - np.repeat(first, pages.num_rows)
+        starts.append(np.repeat(pages.starts, pages.num_rows) + rows_before * stride + _LENGTH_BYTES)
     return np.concatenate(starts)
 
 
@@ -150,12 +133,16 @@ def _reading(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {error}") from error
 
 
-def _fill(rows: np.ndarray, source: BinaryIO) -> bool:
-    """Reads until the rows are full, which may take several reads on some file systems; False where the file ends."""
-    missing = rows.reshape(-1).data
-    while missing:
-        num_read = source.readinto(missing)  # type: ignore[attr-defined]
+def _read_page(name: str, source: BinaryIO, start: int, crc: int, out: np.ndarray) -> None:
+    """Fills out, uint8 [rows, stride], with the values of a page."""
+    rest, found = out.reshape(-1).data, 0
+    source.seek(start)
+    while rest:
+        num_read = source.readinto(rest[:_PIECE_BYTES])  # type: ignore[attr-defined]  # less on some file systems
         if not num_read:
-            return False
-        missing = missing[num_read:]
-    return True
+            raise damaged(f"{name}, column 'image'", start, f"ends {len(rest)} bytes early")
+        found = crc32(rest[:num_read], found)
+        rest = rest[num_read:]
+    if found != crc:
+        says = "has none" if crc < 0 else f"says {crc:08x}"
+        raise damaged(f"{name}, column 'image'", start, f"has CRC32 {found:08x}, its header {says}")

@@ -21,8 +21,6 @@ from farandole.errors import DataError
 
 COLUMNS = ["image_id", "image", "label", "copy", "row"]
 """The columns of a file that batches are made of; it may have others."""
-SMALL_COLUMNS = [name for name in COLUMNS if name != "image"]
-"""The columns that take a few bytes a row, and that are read once where their rows are remembered."""
 MAX_REMEMBERED_ROWS = 2**22
 """How many rows of a split have their label, id hash and copy number kept in memory, in 16 bytes a row."""
 
@@ -91,7 +89,7 @@ class SplitFiles:
         self._num_remembered = 0
 
     def verify(self) -> None:
-        """Compares every file with its SHA-256 in the manifest; a DataError names the first that differs."""
+        """Compares the footer of every file with the manifest; a DataError names the first that differs."""
         for entry, _ in self._groups:
             self._open.file(entry)
 
@@ -104,50 +102,22 @@ class SplitFiles:
         """The row group that a row of the split lies in."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
-    def copy(self, row_group: int, wanted: slice, pool: Batch, at: int) -> bool:
-        """Copies rows of a row group, their images straight from the file, to where they begin in the pool.
-
-        Args:
-            row_group: its number.
-            wanted: of its rows.
-            pool: from room_for(images.room(n)).
-            at: where the first of them comes to lie.
-
-        Returns:
-            False, and nothing is copied, if images are encoded, or stored in a way that Arrow has to read.
-
-        Raises:
-            DataError: as read() does.
-        """
-        if self._raw is None:
-            return False
-        name = self.name(row_group)
-        self._on_read(name)
-        entry, index = self._groups[row_group]
-        pages = self._raw.find(entry, index)
-        if pages is not None:
-            there = slice(at, at + wanted.stop - wanted.start)
-            small = self._remembered.get(row_group) or self._small(self._table(row_group, SMALL_COLUMNS), row_group)
-            self._on_read(name)
-            self._raw.copy(pages, wanted.start, pool.images[there])
-            rows = np.arange(self.starts[row_group], self.starts[row_group + 1])
-            for kept, column in zip((pool.labels, pool.id_hashes, pool.copies, pool.rows), (*small, rows), strict=True):
-                kept[there] = column[wanted]
-        self._on_read("")
-        return pages is not None
-
     def read(self, row_group: int) -> Batch:
         """The rows of a row group, their images as they are stored, not yet decoded.
 
-        What else they hold is remembered, so that later epochs read images alone.
+        What else they hold is remembered, so that later epochs read images alone. Raw images are contiguous one by one.
 
         Raises:
             DataError: they are not the planned ones, or damaged; names the file and the row group.
         """
-        small = self._remembered.get(row_group)
-        table = self._table(row_group, ["image"] if small else COLUMNS)
-        small = small or self._small(table, row_group)
-        images = self.images.column(table["image"], self.name(row_group))
+        small, images = self._remembered.get(row_group), self._raw_images(row_group)
+        columns = [name for name in COLUMNS if (images if name == "image" else small) is None]
+        if columns:
+            table = self._table(row_group, columns)
+            small = small or self._small(table, row_group)
+            images = self.images.column(table["image"], self.name(row_group)) if images is None else images
+        assert small is not None
+        assert images is not None
         return Batch(images, *small, np.arange(self.starts[row_group], self.starts[row_group + 1]))
 
     def decode(self, stored: Batch) -> Batch:
@@ -171,6 +141,15 @@ class SplitFiles:
         index = number - int(self.starts[group])
         image_id = self._table(group, ["image_id"])["image_id"][index].as_py()
         return image_id, self.decode(self.read(group).take(slice(index, index + 1))).images[0]
+
+    def _raw_images(self, row_group: int) -> np.ndarray | None:
+        """Straight from the file, uint8 [n, height, width, channels]; None if Arrow has to read them."""
+        if self._raw is None:
+            return None
+        self._on_read(self.name(row_group))
+        images = self._raw.read(*self._groups[row_group])
+        self._on_read("")
+        return None if images is None else images.reshape(-1, *self.images.shape)
 
     def _small(self, table: pa.Table, row_group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels, id hashes and copies of a row group, which are remembered."""

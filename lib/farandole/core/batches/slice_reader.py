@@ -1,6 +1,7 @@
-"""One rank's batches of an epoch, in the plan's order, with two copies of a row between Parquet and a batch.
+"""One rank's batches of an epoch, in the plan's order, with two copies of a row between a row group and a batch.
 
-The rows of each stream's window are copied as they lie into a pool, which is allocated once; batches are then taken
+Row groups are read whole, so that they are verified before a row of them is trained on, and each once. The rows of each
+stream's window are copied as they lie into a pool, which is allocated once; batches are then taken
 out of it, one gather per column for several steps at a time, into memory that is used again as soon as nobody holds a
 batch of it. Fresh memory would cost more than all of this: the kernel has to find and clear every page of it.
 """
@@ -77,7 +78,7 @@ class _Stream:
         """Where in the pool the window's rows lie that are yet to be trained, in that order, int64."""
         self._files, self._pool, self._base = files, pool, base
         self._plan, self._windows = rank_slice.plan, rank_slice.windows(stream, start_step)
-        self._held: dict[int, Batch] = {}  # the row group that goes on in the next window, which so is read once
+        self._held: tuple[int, Batch] | None = None  # a row group that goes on in the next window, and so is read once
 
     def take(self, num_rows: int) -> np.ndarray:
         """The places of the next rows, at most so many."""
@@ -101,16 +102,17 @@ class _Stream:
             slot = int(np.searchsorted(plan.row_group_ends, at, side="right"))
             group, end = int(plan.row_group_order[slot]), int(plan.row_group_ends[slot])
             start, stop = end - int(self._files.sizes[group]), min(end, high)
-            self._copy(group, slice(at - start, stop - start), self._base + at - low, goes_on=end > high)
+            self._copy(group, slice(at - start, stop - start), self._base + at - low)
+            if stop == end:
+                self._held = None
             at = stop
         self.places = self._base + positions - low
 
-    def _copy(self, group: int, wanted: slice, at: int, *, goes_on: bool) -> None:
-        held, self._held = self._held, {}
-        if group not in held and self._files.copy(group, wanted, self._pool, at):
-            return
-        rows = held[group] if group in held else self._files.read(group)
-        self._held = {group: rows} if goes_on else {}
+    def _copy(self, group: int, wanted: slice, at: int) -> None:
+        if self._held is None or self._held[0] != group:
+            self._held = None  # before there is another one
+            self._held = group, self._files.read(group)
+        rows = self._held[1]
         for name in Batch.__dataclass_fields__:
             getattr(self._pool, name)[at : at + wanted.stop - wanted.start] = getattr(rows, name)[wanted]
 

@@ -6,6 +6,7 @@ paths stay inside the directory, counts add up.
 
 import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +30,9 @@ class FileEntry(_Part):
     num_rows: int = Field(ge=0)
     num_bytes: int = Field(ge=0)
     sha256: str
+    """Of the whole file, as sha256sum gives it: what a data set is named by. Readers look at its footer and pages."""
+    footer_sha256: str
+    """Of what ends the file, from the Parquet metadata on; what a reader takes of a page is verified by its CRC32."""
     row_groups: list[int]
     """How many rows each row group of the file has, in order."""
 
@@ -118,10 +122,17 @@ class Manifest(_Part):
     class_counts_before: dict[str, int] = {}
     """How many rows each class of the train split had before balancing; rebalance alone writes it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_this_version(cls, data: Any) -> Any:
+        """First of all: of another version's fields there is nothing to say."""
+        found = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
+        if found != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {found}; this farandole reads {SCHEMA_VERSION}")
+        return data
+
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
-        if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version {self.schema_version}; this farandole reads {SCHEMA_VERSION}")
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"splits {sorted(self.splits)}; expected {sorted(SPLITS)}")
         for name, split in self.splits.items():

@@ -9,6 +9,8 @@ from farandole.errors import DataError
 
 COMPRESSED_SIZE = 3
 """Number of the field of the struct PageHeader in parquet.thrift that holds the bytes of the page behind the header."""
+CRC = 4
+"""The same of the CRC32 of these bytes, a signed number; a writer stores it for all pages or for none."""
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
 _HEADER_BYTES, _MAX_HEADER_BYTES = 256, 16 * 1024 * 1024

@@ -1,10 +1,11 @@
-"""Parquet files as farandole writes and reads them: planned row groups, verified on reading.
+"""Parquet files as farandole writes and reads them: planned row groups, verified as they are read.
 
-Arrow returns other pixels, silently, after one flipped bit, unless it is asked to write and to verify page checksums,
-which our files do not have yet. So a file is compared with the SHA-256 of its manifest.
+Arrow returns other pixels, silently, after one flipped bit, unless it is asked to write a CRC32 of every page and to
+look at it. It is asked to here, always; and a footer, which has none, is compared with its SHA-256 in the manifest. So
+what is read is verified, and nothing is read only to be verified.
 """
 
-import functools
+import hashlib
 import os
 import threading
 import uuid
@@ -24,7 +25,7 @@ MAX_OPEN_FILES = 128
 """How many files `OpenFiles` leaves open, of each of its two kinds; the usual limit of a process is 1,024 in all."""
 MAX_FOOTERS = 64
 """How many footers of Parquet files a process keeps in memory, so that it does not parse them again."""
-_footers: dict[tuple[Path, tuple[int, ...]], pq.FileMetaData] = {}
+_footers: dict[tuple[Path, tuple[int, ...], str | None], pq.FileMetaData] = {}
 _footers_lock = threading.Lock()
 
 
@@ -46,6 +47,7 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
         use_dictionary=[name for name in small if name in ("label", "reason", "detail", "copy")],
         write_statistics=small,
         store_schema=False,
+        write_page_checksum=True,
     ) as writer:
         for table in row_groups:
             if table.num_rows:
@@ -53,19 +55,30 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
                 counts.append(table.num_rows)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
+        footer_sha256 = hashlib.sha256(footer_bytes(file)).hexdigest()
     entry = FileEntry(
         path=path,
         num_rows=sum(counts),
         num_bytes=partial.stat().st_size,
         sha256=file_sha256(partial),
+        footer_sha256=footer_sha256,
         row_groups=counts,
     )
     partial.replace(target)
     return entry
 
 
+def footer_bytes(source: BinaryIO) -> bytes:
+    """What ends a Parquet file, from its metadata on; of any file, and not checked."""
+    num_bytes = source.seek(0, os.SEEK_END)
+    source.seek(max(num_bytes - 8, 0))
+    length = int.from_bytes(source.read(4), "little")
+    source.seek(max(num_bytes - 8 - length, 0))
+    return source.read()
+
+
 class OpenFiles:
-    """The files of one data set, each opened and verified when it is first asked for, in one thread at a time.
+    """The files of one data set, each opened when it is first asked for, in one thread at a time.
 
     Of each kind, the last MAX_OPEN_FILES stay open; a file that is asked for after that is opened again.
     """
@@ -81,7 +94,11 @@ class OpenFiles:
         return _last_used(self._files, entry.path, lambda: open_file(self.root, entry))
 
     def source(self, entry: FileEntry) -> BinaryIO:
-        """The bytes of a file, as from `open_source`."""
+        """The bytes of a file, unbuffered, for who verifies what is read of them.
+
+        Raises:
+            DataError: the file is gone, or cannot be opened.
+        """
         return _last_used(self._sources, entry.path, lambda: open_source(self.root, entry))
 
 
@@ -93,26 +110,22 @@ def _last_used(opened: dict[str, Any], path: str, open_it: Callable[[], Any]) ->
     return found
 
 
-def open_file(root: Path, entry: FileEntry, *, verify: bool = True) -> pq.ParquetFile:
-    """Opens root/path, and checks its bytes and its footer against the manifest.
+def open_file(root: Path, entry: FileEntry) -> pq.ParquetFile:
+    """Opens root/path, and compares its footer with the manifest; its pages are verified when they are read.
 
-    A process hashes a file once, and again only if it has changed since: about 0.7 ms per MB. It keeps some footers,
-    too: that of a file of a gigabyte takes longer to parse than a task takes to read its part of the file.
+    A process keeps some footers: that of a file of a gigabyte takes longer to parse than a task takes to read its part
+    of the file.
 
     Args:
         root: of the data set.
         entry: from its manifest.
-        verify: false leaves the bytes to a later, verified reading of the same file; the footer is checked.
 
     Raises:
         DataError: names the file, and what is wrong with it.
     """
     path = root / entry.path
     with _opening(path):
-        identity = _identity(path)
-        if verify:
-            _verify(path, entry, identity)
-        file = _open(path, identity)
+        file = _open(path, _identity(path), entry)
         found = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     if found != entry.row_groups:
         raise DataError(f"{path} has row groups of {found} rows, the manifest says {entry.row_groups}")
@@ -124,24 +137,18 @@ def open_unlisted(path: Path) -> pq.ParquetFile:
 
     Errors are those of the system and of Arrow: Spark tries a task again after them, and not after a DataError.
     """
-    return _open(path, _identity(path))
+    return _open(path, _identity(path), None)
 
 
 def open_source(root: Path, entry: FileEntry) -> BinaryIO:
-    """Opens root/path for whoever reads its bytes, unbuffered; they are verified, as by open_file.
-
-    Raises:
-        DataError: names the file, and what is wrong with it.
-    """
+    """Opens root/path for whoever reads its bytes, unbuffered, and verifies them."""
     path = root / entry.path
     with _opening(path):
-        source = path.open("rb", buffering=0)
-        _verify(path, entry, _identity(source.fileno()))
-    return source
+        return path.open("rb", buffering=0)
 
 
 def read_row_group(file: pq.ParquetFile, path: Path | str, index: int, columns: list[str]) -> pa.Table:
-    """One row group of a file from open_file, as a table.
+    """One row group of a file from open_file, as a table; its pages are compared with their CRC32.
 
     Raises:
         DataError: names the file and the row group.
@@ -163,26 +170,28 @@ def _opening(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
 
 
-def _verify(path: Path, entry: FileEntry, identity: tuple[int, ...]) -> None:
-    if (sha256 := _sha256(path, *identity)) != entry.sha256:
-        raise DataError(f"{path} has SHA-256 {sha256}, the manifest says {entry.sha256}; the file is damaged")
-
-
-@functools.lru_cache(maxsize=65_536)
-def _sha256(path: Path, *_identity: int) -> str:
-    return file_sha256(path)
-
-
-def _open(path: Path, identity: tuple[int, ...]) -> pq.ParquetFile:
-    file = pq.ParquetFile(path, metadata=_footers.get((path, identity)), memory_map=False)
+def _open(path: Path, identity: tuple[int, ...], entry: FileEntry | None) -> pq.ParquetFile:
+    wanted = entry.footer_sha256 if entry else None
+    footer = _footers.get((path, identity, wanted)) or _parse_footer(path, wanted)
+    file = pq.ParquetFile(path, metadata=footer, memory_map=False, page_checksum_verification=True)
     with _footers_lock:
-        _footers[path, identity] = _footers.pop((path, identity), file.metadata)  # the newest last
+        _footers[path, identity, wanted] = _footers.pop((path, identity, wanted), footer)  # the newest last
         while len(_footers) > MAX_FOOTERS:
             del _footers[next(iter(_footers))]
     return file
 
 
-def _identity(file: Path | int) -> tuple[int, int, int, int]:
+def _parse_footer(path: Path, sha256: str | None) -> pq.FileMetaData:
+    """The footer of a file, if it has this SHA-256; the bytes that are compared are those that are parsed."""
+    with path.open("rb") as source:
+        footer = footer_bytes(source)
+    found = hashlib.sha256(footer).hexdigest()
+    if sha256 not in (None, found):
+        raise DataError(f"{path} has a footer of SHA-256 {found}, the manifest says {sha256}; the file is damaged")
+    return pq.read_metadata(pa.BufferReader(footer))
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
     """Differs when the file was replaced or written to."""
-    status = os.stat(file)
+    status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

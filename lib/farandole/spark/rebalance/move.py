@@ -66,25 +66,15 @@ class Written:
 
 def select_keys(plan: RebalancePlan, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Group int64 [n] and select key uint64 [n] of every row of a piece."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"], verify=False))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
     return groups, row_keys(hashes, 0, plan.seed, "select")
 
 
 def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Group int64 [m] and order key uint64 [m] of every copy that a piece becomes."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"], verify=False))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
     copies = _copy(plan, select, hashes, groups)
     return copies.groups, copies.keys
-
-
-def verify(plan: RebalancePlan, number: int) -> None:
-    """Compares the files of piece `number` with the manifest.
-
-    Raises:
-        DataError: names the file that is damaged.
-    """
-    for run in plan.pieces[number].runs:
-        open_file(plan.clean, run.entry)
 
 
 def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
@@ -180,10 +170,10 @@ def _max_batch_rows(plan: RebalancePlan) -> int:
     return max(MAX_PIECE_BYTES // 4 // plan.row_bytes, 1)
 
 
-def _read(plan: RebalancePlan, piece: Piece, columns: list[str], *, verify: bool = True) -> pa.Table:
+def _read(plan: RebalancePlan, piece: Piece, columns: list[str]) -> pa.Table:
     tables = []
     for run in piece.runs:
-        file, path = open_file(plan.clean, run.entry, verify=verify), plan.clean / run.entry.path
+        file, path = open_file(plan.clean, run.entry), plan.clean / run.entry.path
         tables += [read_row_group(file, path, index, columns) for index in range(run.first, run.stop)]
     return pa.concat_tables(tables)
 

@@ -33,7 +33,6 @@ from farandole.spark.rebalance.move import (
     pile_up,
     select_keys,
     spill,
-    verify,
     write_from_piles,
     write_from_spill,
 )
@@ -96,7 +95,7 @@ def _rewrite(
     # On disk at a time: every image in its output file, and in a spill file where there are any.
     copies = 2 if through is _through_spill else 1
     commit.check_free(target, copies * int(plan.targets.sum()) * plan.row_bytes)
-    cuts = _find_cuts_or_damage(spark, plan)
+    cuts = _find_cuts(spark, plan)
     moved, written = through(spark, plan, cuts, directory, clean, layout.rows_per_row_group)
     return _split_entries(plan, moved, written)
 
@@ -138,16 +137,6 @@ def _through_spill(
 
 def _num_tasks(spark: SparkSession, plan: RebalancePlan, counts: np.ndarray) -> int:
     return plan_num_tasks(int(counts.sum()) * plan.row_bytes, spark.sparkContext.defaultParallelism)
-
-
-def _find_cuts_or_damage(spark: SparkSession, plan: RebalancePlan) -> Cuts:
-    try:
-        return _find_cuts(spark, plan)
-    except DataError:
-        # Scans read two columns and leave it to the map tasks to verify the files. A scan that fails may have met a
-        # damaged one, and then this says which.
-        run_tasks(spark, "rebalance: look for damaged files", len(plan.pieces), functools.partial(verify, plan))
-        raise
 
 
 def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:

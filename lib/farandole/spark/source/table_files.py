@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from farandole.config.data import Data, Missing
+from farandole.core.dataset.parquet import footer_bytes
 from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
 from farandole.spark.source.folder import walk
@@ -118,10 +119,7 @@ def read_footer(root: Path, path: str) -> Footer:
     try:
         with (root / path).open("rb") as source:
             num_bytes, modified_ns = source.seek(0, 2), os.fstat(source.fileno()).st_mtime_ns
-            source.seek(max(num_bytes - 8, 0))
-            length = int.from_bytes(source.read(4), "little")
-            source.seek(max(num_bytes - 8 - length, 0))
-            sha256 = hashlib.sha256(source.read(length)).hexdigest()
+            sha256 = hashlib.sha256(footer_bytes(source)).hexdigest()
             source.seek(0)
             file = pq.ParquetFile(source)  # not ours, and looked at anew each time: no manifest knows what it holds
             columns = {field.name: plain_type(field.type) for field in file.schema_arrow}

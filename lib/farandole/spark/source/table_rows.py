@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from farandole.config.data import Data, Missing
-from farandole.core.dataset.page_checksums import check_pages
 from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import as_numbers, nan_to_null
 from farandole.errors import DataError
@@ -107,10 +106,8 @@ def _batches(
         return
     try:
         with path.open("rb") as source:
-            # Not ours: no manifest has its SHA-256, so its pages are verified by the checksums that its writer left.
-            file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES)
-            if piece["start"] == 0:  # once for every row group
-                check_pages(path, source, file.metadata, piece["row_group"], columns)
+            # Pages are compared with their CRC32 where the writer stored one, as Spark does.
+            file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
             at = 0
             for batch in file.iter_batches(
                 num_rows, row_groups=[piece["row_group"]], columns=columns, use_threads=False

@@ -1,19 +1,22 @@
 """petastorm 0.13.1 beside the pyarrow and the numpy of today, for which it was not written: what it misses, and a mend.
 
 It imports names that pyarrow 16 and numpy 2 no longer have, and lists and reads files by pyarrow's old ParquetDataset,
-which is gone. This puts the few things in their place that reading a list of local files needs. Files are read by
-pyarrow itself. Files of metadata beside them, which petastorm would unpickle, are never opened.
+which is gone. This puts the few things in their place that reading a list of local files needs. Files are read and
+verified by us. Files of metadata beside them, which petastorm would unpickle, are never opened.
 """
 
 import functools
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from farandole.core.dataset.parquet import open_unlisted, read_row_group
 
 LOCAL_FILES = SimpleNamespace(open=pa.OSFile)
 """What petastorm asks of a file system; to be handed to make_batch_reader."""
@@ -54,8 +57,8 @@ class _Piece:
         return pq.read_metadata(self.path)
 
     def read(self, columns: set[str], partitions: None) -> pa.Table:
-        with pq.ParquetFile(self.path) as file:
-            return file.read_row_group(self.row_group, columns=list(columns))
+        with open_unlisted(Path(self.path)) as file:  # listed, and its footer was compared before petastorm started
+            return read_row_group(file, self.path, self.row_group or 0, list(columns))
 
 
 class _Dataset:

@@ -70,7 +70,7 @@ def _own_rows(files: SplitFiles, rank_slice: Slice) -> np.ndarray:
 
 
 def _row_groups(files: SplitFiles) -> Iterator[Batch]:
-    files.verify()  # petastorm itself would deliver the pixels of a damaged file
+    files.verify()
     petastorm = import_petastorm()
     for path in files.paths:
         for parent in list(path.parents)[:3]:
