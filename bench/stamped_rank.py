@@ -30,12 +30,12 @@ def stamp_after(owner: Any, name: str, title: str) -> None:
 def _train(assignment: Any, world: Any, progress: Any) -> Any:
     from farandole.core.batches.reader import SplitFiles
     from farandole.train import loop
-    from farandole.train.run.state import RankState
+    from farandole.train.run.state import State
 
     STAMPS["training code imported"] = time.time()
     stamp_after(loop, "set_up", "model and graphs built")
-    stamp_after(RankState, "restore", "checkpoints looked for")
-    stamp_after(SplitFiles, "copy", "first row group read, its file verified")
+    stamp_after(State, "restore", "checkpoints looked for")
+    stamp_after(SplitFiles, "read", "first row group read and verified")
     finish: Callable[[int, int], None] = progress.finish_step
 
     def finish_step(step: int, epoch: int) -> None:
