@@ -74,7 +74,7 @@ def test_ranks_compute_the_same(tmp_path, data, model, ranks, tolerance):
         largest = max(float(np.abs(weights[name] - one[name]).max()) for name in one)
         assert largest < tolerance, f"{n} ranks differ from one by {largest}"
         assert results[0]["metrics"]["test"]["confusion"] == one_results[0]["metrics"]["test"]["confusion"]
-        assert all(result["metrics"]["test"] == results[0]["metrics"]["test"] for result in results)
+        assert [result["metrics"] for result in results[1:]] == [{}] * (n - 1)
         lines = zip(read_lines(run.history), read_lines(one_run.history), strict=True)
         assert all(abs(mine["loss"] - theirs["loss"]) < 1e-5 for mine, theirs in lines)
         assert read_lines(run.receipts) == read_lines(one_run.receipts)
@@ -87,7 +87,6 @@ def test_ranks_that_exchange_float16_differ_by_its_rounding_alone(tmp_path, data
     )
     largest = max(float(np.abs(halves[2][name] - exact[2][name]).max()) for name in exact[2])
     assert 0 < largest < 1e-5, largest
-    assert halves[1][0]["metrics"]["test"] == halves[1][1]["metrics"]["test"]
 
 
 def test_receipts_account_for_every_row(tmp_path, data):

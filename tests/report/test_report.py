@@ -263,6 +263,10 @@ def test_two_hundred_classes(report: RunReport, tmp_path: Path) -> None:
     assert "The other 176 classes" in text_of(page)
     assert not any("class 7" in svg for svg in svgs(page)), "no label that nobody can read"
     assert len(page) < 2_000_000
+    del figures["confusion"]  # as there is none above 1,000 classes
+    page = written(changed_metrics(wide, val=None, test=figures), tmp_path)
+    assert "There are 200 classes: too many for a table of confusions." in text_of(page)
+    assert "The other 176 classes" in text_of(page)
 
 
 def test_ten_classes_and_many_log_lines_stay_small(report: RunReport, tmp_path: Path) -> None:

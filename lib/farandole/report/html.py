@@ -89,7 +89,8 @@ def _context(report: RunReport) -> dict[str, Any]:
     name, measured = headline_split(report.metrics)
     classes = tables.classes_by_f1(measured["per_class"]) if measured else []
     names = list(measured["per_class"]) if measured else []
-    confusion = np.array(measured["confusion"], dtype=np.int64).reshape(len(names), len(names)) if measured else None
+    table = measured.get("confusion") if measured else None  # not there for very many classes
+    confusion = np.array(table, dtype=np.int64).reshape(len(names), len(names)) if table else None
     counts = tables.class_counts(report.manifest, report.receipts)
     return {
         "report": report,

@@ -35,7 +35,8 @@ def train_run(config: Config, manifest: Manifest, data: Path, world: World, prog
         progress: what its heartbeats tell.
 
     Returns:
-        {"metrics": the figures of metrics.json, "wrong": this rank's most confidently wrong test rows}.
+        {"metrics": the figures of metrics.json, of the leader, else nothing, "wrong": this rank's most confidently
+        wrong test rows}.
     """
     run, state, step, evaluator = set_up(config, manifest, data, world, progress)
     fit(run, state, step, evaluator)
@@ -49,7 +50,8 @@ def train_run(config: Config, manifest: Manifest, data: Path, world: World, prog
             manifest=manifest,
         )
     found = evaluator.final_figures(run.files, config.evaluate.num_wrong_images)
-    return {"metrics": {"train": train_figures(run, state), **found["metrics"]}, "wrong": found["wrong"]}
+    figures = {"train": train_figures(run, state), **found["metrics"]} if world.is_leader else {}
+    return {"metrics": figures, "wrong": found["wrong"]}
 
 
 def set_up(

@@ -1,5 +1,7 @@
 """Figures equal scikit-learn's, and do not depend on who counted which rows."""
 
+import pickle
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, precision_recall_fscore_support
 
+from farandole.core.metrics import classification
 from farandole.core.metrics.classification import LARGEST_LOSS, LOSS_SCALE, Counts, classification_metrics
+from farandole.core.rank_spec import Outcome, Result
 from farandole.errors import DataError
 
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -52,7 +56,7 @@ def test_any_division_among_ranks_gives_the_same_bits(cuts, seed):
         part = Counts.zero(4)
         part.add(labels[first:last], predicted[first:last], losses[first:last])
         parts.append(part.to_array())
-    total = Counts.from_array(np.sum(parts, axis=0))
+    total = Counts.from_array(np.sum(parts, axis=0), 4)
     assert classification_metrics(total, NAMES) == classification_metrics(whole, NAMES)
 
 
@@ -73,3 +77,36 @@ def test_nan_is_refused_and_infinity_is_bounded():
         counts.add(np.array([0, 1]), np.array([0, 1]), np.array([0.5, np.nan]))
     counts.add(np.array([0]), np.array([0]), np.array([np.inf]))
     assert classification_metrics(counts, ["a", "b"])["loss"] == LARGEST_LOSS
+
+
+def test_without_a_confusion_the_other_figures_are_the_same(monkeypatch):
+    labels, predicted = np.random.default_rng(0).integers(0, 4, (2, 300))
+    figures = []
+    for most in (4, 3):
+        monkeypatch.setattr(classification, "MAX_CONFUSION_CLASSES", most)
+        counts = Counts.zero(4)
+        counts.add(labels, predicted, np.ones(300))
+        figures.append(classification_metrics(Counts.from_array(counts.to_array(), 4), NAMES))
+    assert np.sum(figures[0].pop("confusion")) == 300
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("num_classes", [1000, 5000])
+def test_figures_of_many_classes_from_many_ranks_stay_small(num_classes):
+    """256 ranks; all that they return together fits spark.driver.maxResultSize, 1 GiB, many times."""
+    rng, names = np.random.default_rng(0), [f"class-{number}" for number in range(num_classes)]
+    total, results = None, []
+    for _rank in range(256):
+        counts = Counts.zero(num_classes)
+        tracemalloc.start()
+        for _ in range(4):
+            counts.add(*rng.integers(0, num_classes, (2, 64)), rng.exponential(1.0, 64))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # nothing of the size of the table per batch
+        tracemalloc.stop()
+        own = counts.to_array()
+        total = own if total is None else total + own
+    for rank in range(256):
+        found = classification_metrics(Counts.from_array(total, num_classes), names) if rank == 0 else {}
+        results.append(Outcome(rank, "host", Result({"metrics": {"test": found}, "wrong": []})))
+    assert results[0].end.result["metrics"]["test"]["num_rows"] == 256 * 4 * 64
+    assert len(pickle.dumps(results)) < 2**30 / 100

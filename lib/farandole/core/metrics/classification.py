@@ -13,18 +13,31 @@ LARGEST_LOSS = 1e4
 """A row's loss is counted as no more than this, so that 5e7 such rows still fit an int64."""
 
 
+MAX_CONFUSION_CLASSES = 1000
+"""With more classes rows are counted by class only: 5,000 take 200 MB on each rank, and nobody reads such a table."""
+
+
 @dataclass
 class Counts:
     """What a pass over a split adds up to; two of them add to the counts of both."""
 
-    confusion: np.ndarray
-    """int64 [C, C]: rows by true class (first axis) and predicted class."""
+    support: np.ndarray
+    """int64 [C]: rows by true class."""
+    predicted: np.ndarray
+    """int64 [C]: rows by predicted class."""
+    correct: np.ndarray
+    """int64 [C]: rows whose predicted class is the true one."""
+    confusion: np.ndarray | None
+    """int64 [C, C]: rows by true class (first axis) and predicted class; None above MAX_CONFUSION_CLASSES."""
     loss_units: int = 0
     """Sum over rows of round(loss * LOSS_SCALE)."""
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
-        return cls(np.zeros((num_classes, num_classes), np.int64))
+        is_small = num_classes <= MAX_CONFUSION_CLASSES
+        confusion = np.zeros((num_classes, num_classes), np.int64) if is_small else None
+        support, predicted, correct = np.zeros((3, num_classes), np.int64)
+        return cls(support, predicted, correct, confusion)
 
     def add(self, labels: np.ndarray, predicted: np.ndarray, losses: np.ndarray) -> None:
         """Counts rows: labels and predicted int [n], losses float [n] per row.
@@ -36,22 +49,27 @@ class Counts:
             raise DataError(
                 f"{int(np.isnan(losses).sum())} of {len(losses)} rows have a loss of NaN; nothing is averaged over them"
             )
-        num_classes = len(self.confusion)
-        pairs = labels.astype(np.int64) * num_classes + predicted
-        self.confusion += np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+        np.add.at(self.support, labels, 1)
+        np.add.at(self.predicted, predicted, 1)
+        np.add.at(self.correct, labels[labels == predicted], 1)
+        if self.confusion is not None:
+            np.add.at(self.confusion, (labels, predicted), 1)
         self.loss_units += int(
             np.rint(np.minimum(losses.astype(np.float64), LARGEST_LOSS) * LOSS_SCALE).astype(np.int64).sum()
         )
 
     def to_array(self) -> np.ndarray:
-        """int64 [C*C + 1], for a sum over ranks."""
-        return np.concatenate([self.confusion.reshape(-1), [self.loss_units]])
+        """int64 [3 C + 1], or [3 C + 1 + C*C] where there is a confusion, for a sum over ranks."""
+        table = [] if self.confusion is None else [self.confusion.reshape(-1)]
+        return np.concatenate([self.support, self.predicted, self.correct, [self.loss_units], *table])
 
     @classmethod
-    def from_array(cls, values: np.ndarray) -> "Counts":
+    def from_array(cls, values: np.ndarray, num_classes: int) -> "Counts":
         """The inverse of to_array."""
-        num_classes = round((len(values) - 1) ** 0.5)
-        return cls(values[:-1].reshape(num_classes, num_classes).astype(np.int64), int(values[-1]))
+        vectors, loss_units, table = values[: 3 * num_classes], values[3 * num_classes], values[3 * num_classes + 1 :]
+        confusion = table.reshape(num_classes, num_classes) if len(table) else None
+        support, predicted, correct = vectors.reshape(3, num_classes)
+        return cls(support, predicted, correct, confusion, int(loss_units))
 
 
 def classification_metrics(counts: Counts, class_names: list[str]) -> dict[str, Any]:
@@ -59,10 +77,9 @@ def classification_metrics(counts: Counts, class_names: list[str]) -> dict[str, 
 
     Precision, recall and F1 are 0 where their denominator is 0, as scikit-learn's are with zero_division=0.
     Balanced accuracy is the mean recall over the classes that have rows; macro F1 is the mean over the classes that
-    have rows or predictions.
+    have rows or predictions. "confusion" is there up to MAX_CONFUSION_CLASSES.
     """
-    confusion = counts.confusion
-    support, predicted, correct = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    support, predicted, correct = counts.support, counts.predicted, counts.correct
     num_rows = int(support.sum())
     precision, recall = _ratio(correct, predicted), _ratio(correct, support)
     f1 = _ratio(2 * correct, support + predicted)
@@ -81,8 +98,7 @@ def classification_metrics(counts: Counts, class_names: list[str]) -> dict[str, 
             }
             for i, name in enumerate(class_names)
         },
-        "confusion": confusion.tolist(),
-    }
+    } | ({} if counts.confusion is None else {"confusion": counts.confusion.tolist()})
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
