@@ -1,12 +1,15 @@
 """Checkpoints are whole or skipped, and come back to the bit."""
 
+import threading
+
 import numpy as np
 import pytest
 
-from farandole.errors import DataError
+from farandole.errors import DataError, RankError
 from farandole.train.run.checkpoint import (
     Position,
     assign_variables,
+    await_checkpoint,
     load_weights,
     newest_checkpoint,
     newest_position,
@@ -60,6 +63,22 @@ def test_a_torn_one_is_skipped_with_a_warning(tmp_path, capfd, damage, suffix):
     assert newest_checkpoint(tmp_path).position.global_step == 5
     if not (suffix == ".json" and not (tmp_path / "step-000000010.json").exists()):  # one without JSON never was one
         assert "step-000000010.safetensors is damaged and skipped" in capfd.readouterr().err.replace("\n", "")
+
+
+def test_one_that_another_host_has_seen_is_waited_for(tmp_path):
+    def appear():
+        save(tmp_path / "late", 10)
+        (tmp_path / "late").rename(tmp_path / "checkpoints")
+
+    late = threading.Timer(0.5, appear)
+    late.start()
+    found = await_checkpoint(tmp_path / "checkpoints", 10, patience_seconds=60)
+    assert found.position.global_step == 10
+    late.join()
+    with pytest.raises(
+        RankError, match=r"step-000000015\.safetensors was read by another rank, but not here within 0 s"
+    ):
+        await_checkpoint(tmp_path / "checkpoints", 15, patience_seconds=0)
 
 
 def test_weights_are_compared_with_their_hash(tmp_path):

@@ -7,6 +7,7 @@ checkpoints/step-000000123.json             written last: without it, the other 
 import json
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from safetensors.numpy import load_file, save_file
 
 from farandole.core.dataset.commit import sync_directory, write_text
 from farandole.core.fingerprint import file_sha256
-from farandole.errors import DataError
+from farandole.errors import DataError, RankError
 from farandole.log import say
+
+SHARING_SECONDS = 60.0
+"""How long after one host another one may see a file: network file systems remember what a directory holds."""
 
 
 class Position(BaseModel):
@@ -73,6 +77,25 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
             reason = " ".join(str(error).split())
             say(f"warning: checkpoint {path.with_suffix('.safetensors')} is damaged and skipped: {reason}")
     return None
+
+
+def await_checkpoint(directory: Path, global_step: int, patience_seconds: float = SHARING_SECONDS) -> Checkpoint:
+    """The checkpoint of this step, which another rank has found whole, as soon as it can be read here, too.
+
+    Raises:
+        RankError: it could not be read for so long.
+    """
+    path, deadline = directory / f"step-{global_step:09d}.json", time.monotonic() + patience_seconds
+    while True:
+        try:
+            return _load(path)
+        except (OSError, ValidationError, DataError) as error:
+            if time.monotonic() > deadline:
+                raise RankError(
+                    f"{path.with_suffix('.safetensors')} was read by another rank, but not here within "
+                    f"{patience_seconds:.0f} s: {' '.join(str(error).split())}; do all hosts share paths.work?"
+                ) from error
+            time.sleep(0.2)
 
 
 def remove_left_over(directory: Path, global_step: int) -> None:

@@ -14,11 +14,13 @@ from farandole.train.horovod.distributed import gather_integers, sum_integers
 from farandole.train.run.checkpoint import (
     Position,
     assign_variables,
+    await_checkpoint,
     newest_checkpoint,
     remove_left_over,
     variable_tensors,
 )
 from farandole.train.run.checkpoint_writer import CheckpointWriter
+from farandole.train.run.replicas import compare_replicas
 from farandole.train.run.run import Run
 from farandole.train.run.start_weights import start_weights
 from farandole.train.step import StepResult
@@ -113,12 +115,16 @@ class State:
 
         Raises:
             DataError: a variable is not finite: finite gradients can still overflow a weight or an optimizer's square.
+            RankError: a rank has other weights than the others.
         """
+        variables = [*self.model.variables, *self._optimizer.variables]
+        self._run.progress.enter(Phase.SUMMING)
+        compare_replicas(variables, self.position.global_step)
         total = self.sum_accounting()
         self._run.progress.enter(Phase.SAVING)
         is_leader = self._run.world.is_leader
         self._accounting = total if is_leader else Accounting.zero(self._run.manifest)
-        for variable in (*self.model.variables, *self._optimizer.variables):
+        for variable in variables:
             if not np.isfinite(variable.numpy()).all():
                 raise DataError(self._run.where(self.position).describe(f"{variable.path} is not finite"))
         if is_leader:
@@ -136,19 +142,20 @@ class State:
         }
 
     def restore(self) -> None:
-        """Every rank takes the newest whole checkpoint, after all agree which one that is, or else the start weights.
+        """Every rank takes the newest checkpoint that any rank sees whole, or else the start weights.
 
         Raises:
-            DataError: ranks see different ones, or it belongs to another run.
+            RankError: it cannot be read here, although another rank can.
+            DataError: it belongs to another run.
         """
         run, directory = self._run, self._run.directory.checkpoints
         found = newest_checkpoint(directory)
         run.progress.enter(Phase.SUMMING)
-        step = found.position.global_step if found else -1
-        steps = gather_integers(np.array([step], np.int64), "restore").reshape(-1)
-        if (steps != steps[0]).any():
-            raise DataError(f"ranks see different newest checkpoints in {directory}: steps {steps.tolist()}")
+        own = found.position.global_step if found else -1
+        step = int(gather_integers(np.array([own], np.int64), "restore").max())
         run.progress.enter(Phase.STARTING)
+        if step != own:
+            found = await_checkpoint(directory, step)
         run.history.resume(max(step, 0))
         if run.world.is_leader:
             remove_left_over(directory, step)
