@@ -79,7 +79,8 @@ def test_two_ranks_train_to_the_end(calm):
     run, results = calm
     assert len(results) == 2
     assert results[0]["metrics"]["train"]["images"] == 180
-    assert results[0]["metrics"]["val"] == results[1]["metrics"]["val"]
+    assert results[0]["metrics"]["val"]["num_rows"] > 0
+    assert results[1]["metrics"] == {}
     assert results[0]["metrics"]["train"]["checkpoint_pause_seconds"] > 0
     assert results[0]["metrics"]["train"]["checkpoint_seconds"] > 0
     assert [line["rows_trained"] for line in read_lines(run / "receipts.jsonl")] == [60] * 3
@@ -88,7 +89,7 @@ def test_two_ranks_train_to_the_end(calm):
 def test_a_killed_python_worker_is_a_restart_and_changes_no_bit(spark, tmp_path, data, calm, capfd):
     config = config_for(tmp_path, checkpoint_every_steps=2)
     fault = {"kind": "kill parent", "step": 7, "ranks": [1], "once": str(tmp_path / "once")}
-    launch_with_restarts(lambda restart: launch(spark, config, data, fault), lambda: "from a checkpoint", 1)
+    launch_with_restarts(lambda restart: launch(spark, config, data, fault), lambda: (0, "from a checkpoint"), 1)
     told = " ".join(capfd.readouterr().err.split())
     assert "train: rank 1 on " in told
     assert ": Spark lost its task: SparkException: Python worker exited unexpectedly (crashed)" in told
@@ -180,9 +181,7 @@ def test_a_damaged_file_is_named_by_the_rank_that_met_it(spark, tmp_path):
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(
-        DataError, match=r"rank \d on .*part-00001.parquet, row group 0, .* has CRC32 .*; the file is damaged"
-    ):
+    with pytest.raises(DataError, match=r"rank \d on .*part-00001.parquet, row group 0.* CRC.*; the file is damaged"):
         launch(spark, config_for(tmp_path / "work"), (root, manifest))
 
 

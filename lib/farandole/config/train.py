@@ -86,7 +86,7 @@ class Train(Section):
     """On which ranks of several hosts meet: an interface (ib0), or the network of its addresses (10.0.0.0/8).
     Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""
     max_restarts: int = Field(default=3, ge=0)
-    """How often ranks are started again, from the newest checkpoint, after one died or hung."""
+    """How often in a row ranks are started again after one died or hung, without a newer checkpoint in between."""
     warm_start: RunOrPath = ""
     """Start with the weights of another run: its name under runs/, or the path of its directory."""
 

@@ -62,7 +62,7 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
 def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
     train, data = config.train, config.work / "balanced"
     run.prepare()
-    say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)}")
+    say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
     assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
@@ -91,9 +91,11 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
     draw_report(run.report, run.path, metrics, manifest, data)
 
 
-def _resume_point(run: RunDirectory) -> str:
+def _resume_point(run: RunDirectory) -> tuple[int, str]:
     position = newest_position(run.checkpoints)
-    return f"from epoch {position.epoch}, step {position.step}" if position else "from the start"
+    if position is None:
+        return 0, "from the start"
+    return position.global_step, f"from epoch {position.epoch}, step {position.step}"
 
 
 def _show(run: RunDirectory) -> None:

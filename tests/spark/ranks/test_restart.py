@@ -3,7 +3,7 @@
 import pytest
 
 from farandole.core.rank_spec import Failure, Outcome, Result
-from farandole.errors import DataError, RankError
+from farandole.errors import DataError, RankError, ResourceError
 from farandole.spark.ranks.launch import describe_lost_task, first_cause
 from farandole.spark.ranks.restart import launch_with_restarts
 
@@ -24,7 +24,7 @@ class Launcher:
 
 def test_a_dead_rank_is_started_again_and_the_user_is_told(capfd):
     launch = Launcher(RankError("rank 1 on h: killed"), RankError("rank 0 on h: hangs"))
-    assert launch_with_restarts(launch, lambda: "from epoch 1, step 4", 2) == [{"rank": 0}]
+    assert launch_with_restarts(launch, lambda: (9, "from epoch 1, step 4"), 2) == [{"rank": 0}]
     assert capfd.readouterr().err.splitlines() == [
         "train: rank 1 on h: killed; restart 1 of 2 from epoch 1, step 4",
         "train: rank 0 on h: hangs; restart 2 of 2 from epoch 1, step 4",
@@ -35,23 +35,52 @@ def test_giving_up_shows_the_first_failure():
     first = RankError("rank 1 on h: killed")
     launch = Launcher(first, *(RankError(f"echo {i}") for i in range(9)))
     with pytest.raises(
-        RankError, match="gave up after 2 restarts; the first failure was: rank 1 on h: killed"
+        RankError,
+        match="gave up after 2 restarts without a newer checkpoint; the first failure was: rank 1 on h: killed",
     ) as caught:
-        launch_with_restarts(launch, lambda: "from the start", 2)
+        launch_with_restarts(launch, lambda: (0, "from the start"), 2)
     assert caught.value.__cause__ is first
     assert launch.calls == 3
+
+
+def test_restarts_count_anew_when_a_newer_checkpoint_was_written(capfd):
+    steps = iter([0, 0, 7, 7, 8, 8, 8, 8])  # the first is asked for before anything runs
+    errors = [RankError(f"rank 1 on h: loss {number}") for number in range(7)]
+    launch = Launcher(*errors)
+    with pytest.raises(
+        RankError, match=r"gave up after 2 restarts without .* the first failure was: .* loss 3"
+    ) as caught:
+        launch_with_restarts(launch, lambda: (step := next(steps), f"from step {step}"), 2)
+    assert caught.value.__cause__ is errors[3]
+    assert [line.split("; ")[1] for line in capfd.readouterr().err.splitlines()] == [
+        "restart 1 of 2 from step 0",
+        "restart 1 of 2 from step 7",
+        "restart 2 of 2 from step 7",
+        "restart 1 of 2 from step 8",
+        "restart 2 of 2 from step 8",
+    ]
+
+
+def test_no_room_to_start_again_does_not_hide_why():
+    launch = Launcher(RankError("rank 1 on h: killed"), ResourceError("the cluster offers 1 slot"))
+    with pytest.raises(
+        ResourceError, match=r"^the cluster offers 1 slot; ranks had to start again: rank 1 on h: killed"
+    ):
+        launch_with_restarts(launch, lambda: (0, "from the start"), 3)
+    with pytest.raises(ResourceError, match=r"^the cluster offers 0 slots$"):
+        launch_with_restarts(Launcher(ResourceError("the cluster offers 0 slots")), lambda: (0, "from the start"), 3)
 
 
 def test_without_restarts_the_error_is_the_ranks_own():
     launch = Launcher(RankError("rank 1 on h: killed"))
     with pytest.raises(RankError, match=r"^rank 1 on h: killed$"):
-        launch_with_restarts(launch, lambda: "from the start", 0)
+        launch_with_restarts(launch, lambda: (0, "from the start"), 0)
 
 
 def test_bad_data_would_be_as_bad_again():
     launch = Launcher(DataError("NaN"))
     with pytest.raises(DataError, match="NaN"):
-        launch_with_restarts(launch, lambda: "from the start", 3)
+        launch_with_restarts(launch, lambda: (0, "from the start"), 3)
     assert launch.calls == 1
 
 
