@@ -115,7 +115,8 @@ def normalize_globally(x: Any, bias: Any, epsilon: float) -> tuple[Any, Any, Any
     """Batch normalization over the rows of all ranks, with its gradient.
 
     Two sums over ranks, one on the way forward and one back, of three and two numbers per channel: the statistics and
-    their gradients. TensorFlow's fused kernels do the rest, which know the rows of this rank alone.
+    their gradients. On the way forward TensorFlow's fused kernel does the rest, which knows this rank's rows alone.
+    Its gradient with given statistics has no deterministic kernel for GPUs, so the way back is written out.
 
     Args:
         x: [n, height, width, channels], float32 or bfloat16.
@@ -145,19 +146,30 @@ def normalize_globally(x: Any, bias: Any, epsilon: float) -> tuple[Any, Any, Any
         mean = tf.cast(mean, tf.float32)
 
         def gradient(dy: Any, *_: Any) -> tuple[Any, Any]:
-            own = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=dy, x=x, scale=ones, reserve_space_1=mean, reserve_space_2=variance,
-                reserve_space_3=empty, epsilon=epsilon, is_training=False,
-            )  # fmt: skip
-            both = tf.stack([own.scale_backprop, own.offset_backprop])
-            scale_sum, offset_sum = tf.unstack(sum_tensors([both])[0] / tf.cast(total, tf.float32))
-            rate = tf.math.rsqrt(variance + epsilon) * tf.reduce_max(counted)  # a blank row has no gradient
-            through_statistics = _scaled(x, mean, variance, scale_sum * rate, offset_sum * rate, epsilon)
-            return own.x_backprop - through_statistics, own.offset_backprop
+            rate = tf.math.rsqrt(variance + epsilon)
+            of_scale, of_bias = _parameter_gradients(x, dy, mean)
+            both = tf.stack([of_scale * rate, of_bias])
+            scale_mean, bias_mean = tf.unstack(sum_tensors([both])[0] / tf.cast(total, tf.float32))
+            counts = tf.reduce_max(counted)  # a blank row has no gradient
+            return _input_gradient(x, dy, mean, rate, scale_mean * counts, bias_mean * counts), of_bias
 
         return (_scaled(x, mean, variance, ones, bias, epsilon), mean, variance), gradient
 
     return compute(x, bias)
+
+
+def _parameter_gradients(x: Any, dy: Any, mean: Any) -> tuple[Any, Any]:
+    """The sums of dy * (x - mean) and of dy over all but the channels, float32."""
+    wide = tf.cast(dy, tf.float32)
+    products = wide * (tf.cast(x, tf.float32) - mean)
+    return tf.reduce_sum(products, axis=[0, 1, 2]), tf.reduce_sum(wide, axis=[0, 1, 2])
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _input_gradient(x: Any, dy: Any, mean: Any, rate: Any, scale_mean: Any, bias_mean: Any) -> Any:
+    """What dy says of x, less what goes through the statistics, in x's dtype; the rest are float32 [channels]."""
+    normalized = (tf.cast(x, tf.float32) - mean) * rate
+    return tf.cast((tf.cast(dy, tf.float32) - normalized * scale_mean - bias_mean) * rate, x.dtype)
 
 
 def _scaled(x: Any, mean: Any, variance: Any, scale: Any, offset: Any, epsilon: float) -> Any:
