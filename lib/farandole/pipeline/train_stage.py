@@ -14,6 +14,7 @@ from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
 from farandole.report.from_run import draw_report, most_confident
 from farandole.report.progress_bar import follow
+from farandole.spark.ranks.gpus import tell_unused_gpus
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.spark.ranks.slots import check_slots
@@ -63,6 +64,7 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
     train, data = config.train, config.work / "balanced"
     run.prepare()
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
+    tell_unused_gpus(spark.sparkContext, train.num_ranks)
     steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
     total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
     assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())

@@ -39,7 +39,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
 
 
 def plan(logs: Path, directory: Path) -> launch.Launch:
-    return launch.Launch("module", Assignment("train", {}, "", ""), logs, directory, 20.0, "", "")
+    return launch.Launch("module", Assignment("train", {}, "", ""), logs, directory, 20.0, "", "", False)
 
 
 def run(tmp_path: Path, all_gather: Any) -> Any:

@@ -28,7 +28,7 @@ from farandole.core.rank_spec import Assignment, Failure, Meeting, Outcome, Rank
 from farandole.errors import FarandoleError, RankError, ResourceError, error_for
 from farandole.log import gist
 from farandole.spark.ranks.child import Child
-from farandole.spark.ranks.gpus import with_gpus
+from farandole.spark.ranks.gpus import dealt_gpus, with_gpus
 from farandole.spark.ranks.lookout import Lookout, beating, told_failures, where
 from farandole.spark.ranks.network import list_offers, plan_addresses, why_unreachable
 from farandole.spark.ranks.placement import Seat, plan_places
@@ -51,6 +51,8 @@ class Launch:
     hang_seconds: float
     network: str
     driver_host: str
+    deals_gpus: bool
+    """Whether all ranks are on this host and Spark knows nothing of its GPUs."""
 
 
 def launch_ranks(
@@ -88,7 +90,8 @@ def launch_ranks(
         Lookout(directory, num_ranks, hang_seconds, cancel) as lookout,
     ):
         driver_host = context.getConf().get("spark.driver.host") or ""
-        launch = Launch(module, assignment, log_directory, directory, hang_seconds, network, driver_host)
+        is_local = bool(context._jsc.sc().isLocal())
+        launch = Launch(module, assignment, log_directory, directory, hang_seconds, network, driver_host, is_local)
         try:
             tasks = with_gpus(context, context.parallelize(range(num_ranks), num_ranks))
             outcomes = tasks.barrier().mapPartitions(partial(_run_rank, launch=launch)).collect()
@@ -153,7 +156,7 @@ def first_cause(outcomes: list[Outcome], log_directory: Path) -> FarandoleError 
 def _run_rank(_partition: Any, *, launch: Launch) -> list[Outcome]:
     """The task of one rank, on an executor. It returns failures instead of raising, as they keep their words so."""
     context = BarrierTaskContext.get()
-    seat, rank = _own_seat(context, launch.driver_host), context.partitionId()
+    seat, rank = _own_seat(context, launch), context.partitionId()
     try:
         (launch.directory / f"host-{rank}").write_text(seat.host, encoding="utf-8")
     except OSError as error:
@@ -200,10 +203,12 @@ def _watched_rank(context: BarrierTaskContext, seat: Seat, launch: Launch) -> Re
         child.kill()
 
 
-def _own_seat(context: BarrierTaskContext, driver_host: str) -> Seat:
-    host = context.getTaskInfos()[context.partitionId()].address.rsplit(":", 1)[0]
-    gpus = context.resources().get("gpu")
-    return Seat(host=host, offers=list_offers(driver_host), gpus=tuple(gpus.addresses) if gpus else ())
+def _own_seat(context: BarrierTaskContext, launch: Launch) -> Seat:
+    rank, tasks = context.partitionId(), context.getTaskInfos()
+    assigned = context.resources().get("gpu")
+    dealt = dealt_gpus(rank, len(tasks)) if launch.deals_gpus and not assigned else []
+    gpus = tuple(assigned.addresses if assigned else dealt)
+    return Seat(host=tasks[rank].address.rsplit(":", 1)[0], offers=list_offers(launch.driver_host), gpus=gpus)
 
 
 def _environment(seat: Seat) -> dict[str, str]:
