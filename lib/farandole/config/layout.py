@@ -18,7 +18,7 @@ class Balance(Section):
 
 class Layout(Section):
     rows_per_row_group: int = Field(default=256, ge=1)
-    """Upper bound; the row groups of a file differ by at most one row."""
+    """Upper bound, and of large pictures no more than 3 MB; the row groups of a file differ by at most one row."""
     num_files: int = Field(default=0, ge=0)
     """Files of the train split; val and test get the same rows per file. 0: as many as give files of about 64 MB."""
     rewrite: Literal["always", "auto"] = "always"

@@ -6,9 +6,10 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
+from farandole.core.batches.slice_reader import check_batches, check_memory
 from farandole.core.dataset.commit import exclusive, write_text
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.plan.epoch_plan import plan_epoch
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.rank_spec import Assignment
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
@@ -44,6 +45,7 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
         check_slots(spark, config.train)
         return spark
 
+    check_batches(config.image, config.train)
     manifest = ensure_balanced(checked, config)
     run = RunDirectory(config, manifest)
     if run.is_finished():
@@ -65,14 +67,16 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
     run.prepare()
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
     tell_unused_gpus(spark.sparkContext, train.num_ranks)
-    steps = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size).num_steps
-    total = min(train.epochs * steps, train.max_steps or train.epochs * steps)
+    plan = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size)
+    total = min(train.epochs * plan.num_steps, train.max_steps or train.epochs * plan.num_steps)
     assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
 
     def launch(restart: int) -> list[dict[str, Any]]:
         num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
         if num_ranks < train.num_ranks:
             say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
+        for rank in range(num_ranks):  # here already, as it takes them a while to start
+            check_memory(manifest, slice_for(plan, rank, num_ranks), train.reader_memory_bytes)
         return launch_ranks(
             spark,
             module=RANK_PROGRAM,

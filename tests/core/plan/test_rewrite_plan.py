@@ -64,9 +64,9 @@ def test_what_will_do(train: list[list[int]], options: dict[str, Any]) -> None:
         ([[205]] * 6, {}, "6 train files of 629760 bytes on average are small, 1 would do"),
         ([[205] * 8, [205] * 12, [205] * 8], {}, "train files hold from 1640 to 2460 rows"),
         ([*EVEN, [205] * 5], {}, "train files hold from 1025 to 1640 rows"),
-        ([[256] * 8, [257] * 8], {}, "a row group holds 257 rows, layout.rows_per_row_group is 256"),
+        ([[256] * 8, [257] * 8], {}, "a row group holds 257 rows, 256 are wanted"),
         ([[20] * 80, [20] * 80], {}, "row groups hold 20 rows on average, 256 are wanted"),
-        (EVEN, {"rows_per_row_group": 199}, "a row group holds 205 rows, layout.rows_per_row_group is 199"),
+        (EVEN, {"rows_per_row_group": 199}, "a row group holds 205 rows, 199 are wanted"),
     ],
 )
 def test_what_has_to_be_rewritten(train: list[list[int]], options: dict[str, Any], message: str) -> None:

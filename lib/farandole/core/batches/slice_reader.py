@@ -1,9 +1,9 @@
 """One rank's batches of an epoch, in the plan's order, with two copies of a row between a row group and a batch.
 
 Row groups are read whole, so that they are verified before a row of them is trained on, and each once. The rows of each
-stream's window are copied as they lie into a pool, which is allocated once; batches are then taken
-out of it, one gather per column for several steps at a time, into memory that is used again as soon as nobody holds a
-batch of it. Fresh memory would cost more than all of this: the kernel has to find and clear every page of it.
+stream's window are copied as they lie into a pool, which is allocated once; batches are then taken out of it, one
+gather per column for several steps at a time, into memory that is used again as soon as nobody holds a batch of it.
+Fresh memory would cost more than all of this: the kernel has to find and clear every page of it.
 """
 
 import sys
@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from farandole.config.data import Image
+from farandole.config.train import Train
 from farandole.core.batches.reader import Batch, SplitFiles, concatenate, no_rows, room_for
-from farandole.core.dataset.manifest import Manifest
-from farandole.core.plan.epoch_plan import Slice, row_group_sizes
+from farandole.core.dataset.manifest import ImageEntry, Manifest
+from farandole.core.plan.epoch_plan import Slice, row_group_sizes, stored_row_bytes
 from farandole.errors import DataError, ResourceError
 
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -173,19 +175,33 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     Raises:
         ResourceError: they do not; says which key to change.
     """
-    image = manifest.image
-    train = manifest.splits["train"]
-    row_bytes = image.height * image.width * image.channels
-    encoded_bytes = sum(file.num_bytes for file in train.files) // train.num_rows
     group_rows = int(row_group_sizes(manifest, "train").max())
     lengths = _held_rows(rank_slice)
     held_rows = int((lengths + group_rows).sum())
-    ready_bytes = READY_BATCHES * rank_slice.num_rows(0) * row_bytes + 2 * BLOCK_BYTES
-    needed = held_rows * (row_bytes if image.encoding == "raw" else encoded_bytes) + ready_bytes
+    needed = held_rows * stored_row_bytes(manifest) + ready_bytes(manifest.image, rank_slice.num_rows(0))
     if needed > limit_bytes:
         raise ResourceError(
             f"the reader of rank {rank_slice.rank} needs {needed} bytes ({held_rows} rows in {len(lengths)} "
-            f"streams), train.reader_memory_bytes is {limit_bytes}; raise it, or lower layout.rows_per_row_group, "
-            f"which is {group_rows} in this data set"
+            f"streams), train.reader_memory_bytes is {limit_bytes}; raise it, or take more ranks"
         )
     return needed
+
+
+def check_batches(image: Image, train: Train) -> None:
+    """Refuses, before there is any data, what train.reader_memory_bytes cannot hold whatever the data.
+
+    Raises:
+        ResourceError: the batches alone do not fit.
+    """
+    needed = ready_bytes(image, -(-train.global_batch_size // train.num_ranks))
+    if needed > train.reader_memory_bytes:
+        raise ResourceError(
+            f"the batches alone that a rank keeps ready take {needed} bytes ({train.global_batch_size} images of "
+            f"{image.height}x{image.width}x{image.channels} on {train.num_ranks} ranks), train.reader_memory_bytes is "
+            f"{train.reader_memory_bytes}; raise it, lower train.global_batch_size, or take more ranks"
+        )
+
+
+def ready_bytes(image: ImageEntry | Image, batch_rows: int) -> int:
+    """Of the batches of so many rows that are there as pixels at once, whatever the data set."""
+    return READY_BATCHES * batch_rows * image.height * image.width * image.channels + 2 * BLOCK_BYTES

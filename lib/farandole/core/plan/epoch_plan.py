@@ -30,6 +30,8 @@ ROW_GROUPS_PER_STREAM = 8
 """How many row groups a stream has at least, so that at most one in eight is cut in two by the end of a stream."""
 WINDOW_ROWS = 16_384
 """How many rows the windows of all streams hold together: how far apart two rows can be and still change places."""
+WINDOW_BYTES = 192 * 1024 * 1024
+"""How much they hold at most, which large pictures reach first, so that one rank alone can hold them."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def plan_epoch(manifest: Manifest, *, epoch: int, seed: int, global_batch_size: 
         raise DataError("the train split has no rows; nothing can be trained on it")
     order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(sizes)).astype(np.int64)
     num_streams = max(1, min(MAX_STREAMS, global_batch_size, len(sizes) // ROW_GROUPS_PER_STREAM))
-    window_rows = max(int(sizes.max()), WINDOW_ROWS // num_streams)
+    window_rows = max(int(sizes.max()), min(WINDOW_ROWS, WINDOW_BYTES // stored_row_bytes(manifest)) // num_streams)
     return EpochPlan(
         epoch=epoch,
         global_batch_size=global_batch_size,
@@ -198,6 +200,14 @@ def slice_for(plan: EpochPlan, rank: int, world_size: int) -> Slice:
     if not 0 <= rank < world_size:
         raise ConfigError(f"rank must be in [0, {world_size}); received {rank}")
     return Slice(plan, rank, world_size)
+
+
+def stored_row_bytes(manifest: Manifest) -> int:
+    """What a row of the train split takes in its files, hence in a reader's memory; of JPEG images the mean."""
+    image, train = manifest.image, manifest.splits["train"]
+    if image.encoding == "raw":
+        return image.height * image.width * image.channels
+    return max(1, sum(file.num_bytes for file in train.files) // max(1, train.num_rows))
 
 
 def row_group_sizes(manifest: Manifest, split: str) -> np.ndarray:

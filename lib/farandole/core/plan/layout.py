@@ -7,6 +7,15 @@ import numpy as np
 TARGET_FILE_BYTES = 64 * 1024 * 1024
 """About how large the files of balanced/ become where layout.num_files = 0 leaves that open."""
 
+ROW_GROUP_BYTES = 3 * 1024 * 1024
+"""How large a row group becomes at most, unless one row is larger. It is what a reader holds of each stream besides its
+window, and what Arrow joins into one array, whose offsets end at 2 GB."""
+
+
+def rows_within(requested: int, row_bytes: int) -> int:
+    """Rows of a row group: as many as layout.rows_per_row_group says, and as ROW_GROUP_BYTES allows; at least one."""
+    return max(1, min(requested, ROW_GROUP_BYTES // max(row_bytes, 1)))
+
 
 def num_files_for_bytes(num_rows: int, num_bytes: int, requested: int) -> int:
     """Files of the train split: as requested, or where that is 0 as many as hold about 64 MB each.

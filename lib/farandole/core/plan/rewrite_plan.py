@@ -13,6 +13,7 @@ import numpy as np
 from farandole.config.layout import Layout
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.balance import BalancePlan
+from farandole.core.plan.layout import rows_within
 from farandole.core.plan.rebalance_plan import RebalancePlan
 
 MAX_FILE_SPREAD = 0.25
@@ -57,11 +58,12 @@ def why_rewrite(clean: Manifest, balance: BalancePlan, plan: RebalancePlan, layo
     if max(abs(num_rows / fmean(numbers) - 1) for num_rows in numbers) > MAX_FILE_SPREAD:
         return f"train files hold from {min(numbers)} to {max(numbers)} rows"
     largest = max(rows for split in clean.splits.values() for file in split.files for rows in file.row_groups)
-    if largest > layout.rows_per_row_group:
-        return f"a row group holds {largest} rows, layout.rows_per_row_group is {layout.rows_per_row_group}"
+    wanted_rows = rows_within(layout.rows_per_row_group, plan.row_bytes)
+    if largest > wanted_rows:
+        return f"a row group holds {largest} rows, {wanted_rows} are wanted"
     mean_group = train.num_rows / num_row_groups(clean)
-    if mean_group < layout.rows_per_row_group / 2 and len(train.files) < num_row_groups(clean):
-        return f"row groups hold {mean_group:.0f} rows on average, {layout.rows_per_row_group} are wanted"
+    if mean_group < wanted_rows / 2 and len(train.files) < num_row_groups(clean):
+        return f"row groups hold {mean_group:.0f} rows on average, {wanted_rows} are wanted"
     return None
 
 

@@ -15,6 +15,7 @@ from farandole.config.data import Image, Missing
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import pixel_digest
+from farandole.core.plan.layout import rows_within
 from farandole.core.plan.split import UNSPLIT
 from farandole.core.record import image
 from farandole.core.record.quality import RejectedError
@@ -23,7 +24,7 @@ from farandole.spark.preprocess.staged_images import FIELDS, ImageFile
 from farandole.spark.source.records import Part, Records, Source, read_records
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
 
-MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES = 256, 32 * 1024 * 1024
+MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES = 256, 32 * 1024 * 1024
 """Bounds of a row group; a task holds one of them decoded in memory."""
 MAX_DETAIL_CHARACTERS = 300
 """A decoder's message may quote the file."""
@@ -47,7 +48,9 @@ STAGED = pa.schema(
 def rows_per_row_group(rules: Image) -> int:
     """How many pictures are decoded at once, and stored together."""
     num_bytes = rules.height * rules.width * rules.channels
-    return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_ROW_GROUP_BYTES // num_bytes))
+    if rules.encoding == "raw":
+        return rows_within(MAX_ROWS_PER_ROW_GROUP, num_bytes)
+    return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // num_bytes))
 
 
 def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> int:

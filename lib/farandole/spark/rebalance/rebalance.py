@@ -21,6 +21,7 @@ from farandole.core.dataset import commit
 from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan.balance import plan_balance
+from farandole.core.plan.layout import rows_within
 from farandole.core.plan.order_statistics import Combine, Measure, Scan, keys_at_ranks
 from farandole.core.plan.rebalance_plan import Piece, RebalancePlan, plan_rebalance
 from farandole.errors import DataError
@@ -96,7 +97,8 @@ def _rewrite(
     copies = 2 if through is _through_spill else 1
     commit.check_free(target, copies * int(plan.targets.sum()) * plan.row_bytes)
     cuts = _find_cuts(spark, plan)
-    moved, written = through(spark, plan, cuts, directory, clean, layout.rows_per_row_group)
+    rows_per_row_group = rows_within(layout.rows_per_row_group, plan.row_bytes)
+    moved, written = through(spark, plan, cuts, directory, clean, rows_per_row_group)
     return _split_entries(plan, moved, written)
 
 

@@ -1,0 +1,64 @@
+"""What readers hold of large pictures, by the real planner and made-up manifests."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from manifests import count_labels, file_entry, make_manifest, split_entry
+
+from farandole.config.load import parse_config
+from farandole.core.batches.slice_reader import check_batches, check_memory
+from farandole.core.dataset.manifest import Manifest
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
+from farandole.core.plan.layout import rows_within
+from farandole.errors import ResourceError
+
+DEFAULTS = parse_config({}).train
+
+
+def data_set(num_rows: int, side: int) -> Manifest:
+    """As rebalance would write it with all defaults: about 64 MB a file, row groups as large as they may be."""
+    row_bytes = side * side * 3
+    rows = rows_within(parse_config({}).layout.rows_per_row_group, row_bytes)
+    groups = [min(rows, num_rows - at) for at in range(0, num_rows, rows)]
+    per_file = max(1, 64 * 1024**2 // (rows * row_bytes))
+    files = [
+        file_entry(groups[at : at + per_file], path=f"data/split=train/part-{at:06d}.parquet", row_bytes=row_bytes)
+        for at in range(0, len(groups), per_file)
+    ]
+    counts = count_labels(np.arange(num_rows) % 2, ["cat", "dog"])
+    return make_manifest({"train": split_entry(counts, files)}, stage="rebalance", image_shape=(side, side, 3))
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 4, 8])
+@pytest.mark.parametrize(("num_rows", "side"), [(12_000, 224), (1_280_000, 224), (1_280_000, 32), (100_000, 96)])
+def test_defaults_are_enough_for_any_number_of_ranks(num_rows: int, side: int, num_ranks: int) -> None:
+    manifest = data_set(num_rows, side)
+    plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=DEFAULTS.global_batch_size)
+    for rank in range(num_ranks):
+        assert check_memory(manifest, slice_for(plan, rank, num_ranks), DEFAULTS.reader_memory_bytes) > 0
+
+
+@pytest.mark.parametrize(("side", "rows"), [(32, 256), (64, 256), (65, 248), (224, 20), (512, 4), (4096, 1)])
+def test_row_groups_are_bounded_by_bytes(side: int, rows: int) -> None:
+    assert rows_within(256, side * side * 3) == rows
+    assert rows_within(3, side * side * 3) == min(3, rows)
+
+
+def test_small_pictures_keep_their_windows() -> None:
+    for side, rows in ((32, 16_384), (64, 16_384), (224, 1_280)):
+        plan = plan_epoch(data_set(200_000, side), epoch=0, seed=0, global_batch_size=64)
+        assert plan.num_streams * plan.window_rows == rows
+
+
+def test_batches_that_cannot_fit_are_refused_before_there_is_data() -> None:
+    def check(**train: Any) -> None:
+        config = parse_config({"image": {"height": 512, "width": 512}, "train": train})
+        check_batches(config.image, config.train)
+
+    check(num_ranks=1)
+    with pytest.raises(
+        ResourceError, match=r"keep.* ready take 1614807040 bytes \(256 images of 512x512x3 on 1 ranks\), t"
+    ):
+        check(num_ranks=1, global_batch_size=256)
+    check(num_ranks=4, global_batch_size=256)
