@@ -116,6 +116,11 @@ class Image(Section):
     reject_blank: bool = True
     """Whether images of a single colour are quarantined as blank."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Of an image as pixels."""
+        return self.height * self.width * self.channels
+
 
 class Split(Section):
     val_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)

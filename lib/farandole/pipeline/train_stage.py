@@ -45,7 +45,8 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
         check_slots(spark, config.train)
         return spark
 
-    check_batches(config.image, config.train)
+    train = config.train
+    check_batches(config.image.num_bytes, -(-train.global_batch_size // train.num_ranks), train.reader_memory_bytes)
     manifest = ensure_balanced(checked, config)
     run = RunDirectory(config, manifest)
     if run.is_finished():
@@ -111,11 +112,16 @@ def _show(run: RunDirectory) -> None:
         f"train: {done['images']} images in {done['steps']} steps on {done['num_ranks']} ranks, "
         f"{done['images_per_second']:.0f} images/s, {100 * done['data_wait_fraction']:.2f} % waiting for data"
     )
+    say_figures(metrics)
+    if run.report.exists():
+        say(f"report: {run.report}")
+
+
+def say_figures(metrics: dict[str, Any]) -> None:
+    """One line for each split that was measured."""
     for split in ("val", "test"):
         if split in metrics:
             figures = metrics[split]
             say(
                 f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
             )
-    if run.report.exists():
-        say(f"report: {run.report}")

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from farandole.config.data import Image
-from farandole.config.train import Train
 from farandole.core.batches.reader import Batch, SplitFiles, concatenate, no_rows, room_for
-from farandole.core.dataset.manifest import ImageEntry, Manifest
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.plan.epoch_plan import Slice, row_group_sizes, stored_row_bytes
 from farandole.errors import DataError, ResourceError
 
@@ -178,7 +176,9 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     group_rows = int(row_group_sizes(manifest, "train").max())
     lengths = _held_rows(rank_slice)
     held_rows = int((lengths + group_rows).sum())
-    needed = held_rows * stored_row_bytes(manifest) + ready_bytes(manifest.image, rank_slice.num_rows(0))
+    image = manifest.image
+    ready_bytes = _ready_bytes(image.height * image.width * image.channels, rank_slice.num_rows(0))
+    needed = held_rows * stored_row_bytes(manifest) + ready_bytes
     if needed > limit_bytes:
         raise ResourceError(
             f"the reader of rank {rank_slice.rank} needs {needed} bytes ({held_rows} rows in {len(lengths)} "
@@ -187,21 +187,26 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     return needed
 
 
-def check_batches(image: Image, train: Train) -> None:
+def check_batches(image_bytes: int, batch_rows: int, limit_bytes: int) -> None:
     """Refuses, before there is any data, what train.reader_memory_bytes cannot hold whatever the data.
+
+    Args:
+        image_bytes: of an image as pixels.
+        batch_rows: of a rank.
+        limit_bytes: train.reader_memory_bytes.
 
     Raises:
         ResourceError: the batches alone do not fit.
     """
-    needed = ready_bytes(image, -(-train.global_batch_size // train.num_ranks))
-    if needed > train.reader_memory_bytes:
+    needed = _ready_bytes(image_bytes, batch_rows)
+    if needed > limit_bytes:
         raise ResourceError(
-            f"the batches alone that a rank keeps ready take {needed} bytes ({train.global_batch_size} images of "
-            f"{image.height}x{image.width}x{image.channels} on {train.num_ranks} ranks), train.reader_memory_bytes is "
-            f"{train.reader_memory_bytes}; raise it, lower train.global_batch_size, or take more ranks"
+            f"the batches alone that a rank keeps ready take {needed} bytes ({batch_rows} images of {image_bytes} "
+            f"bytes each), train.reader_memory_bytes is {limit_bytes}; raise it, lower train.global_batch_size, or take "
+            f"more ranks"
         )
 
 
-def ready_bytes(image: ImageEntry | Image, batch_rows: int) -> int:
-    """Of the batches of so many rows that are there as pixels at once, whatever the data set."""
-    return READY_BATCHES * batch_rows * image.height * image.width * image.channels + 2 * BLOCK_BYTES
+def _ready_bytes(image_bytes: int, batch_rows: int) -> int:
+    """Of the batches of so many rows that are there as pixels at once."""
+    return READY_BATCHES * batch_rows * image_bytes + 2 * BLOCK_BYTES

@@ -47,10 +47,9 @@ STAGED = pa.schema(
 
 def rows_per_row_group(rules: Image) -> int:
     """How many pictures are decoded at once, and stored together."""
-    num_bytes = rules.height * rules.width * rules.channels
     if rules.encoding == "raw":
-        return rows_within(MAX_ROWS_PER_ROW_GROUP, num_bytes)
-    return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // num_bytes))
+        return rows_within(MAX_ROWS_PER_ROW_GROUP, rules.num_bytes)
+    return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // rules.num_bytes))
 
 
 def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> int:
