@@ -37,10 +37,28 @@ def test_each_error_has_its_exit_code_and_one_last_line(run, error, code):
 
 
 def test_success_and_usage(run):
-    assert run(None) == (0, [])
+    code, lines = run(None)
+    assert (code, len(lines)) == (0, 1)
+    assert lines[0].startswith("config: ")
     assert run(None, "--nonsense")[1][-1] == "error[2]: unrecognized arguments: --nonsense; see --help"
     code, lines = run(None, "--set", "train.epoch=3")
-    assert (code, lines) == (2, ["error[2]: unknown key 'train.epoch'; did you mean train.epochs?"])
+    assert (code, lines[1:]) == (2, ["error[2]: unknown key 'train.epoch'; did you mean train.epochs?"])
+
+
+def test_the_demo_has_the_demos_settings_and_ones_own_data_the_documented_ones(monkeypatch, tmp_path, capfd):
+    given = []
+    for settings, line, rows in (
+        ([], "config: conf/digits.toml, the demo, as there is no --config", 64),
+        (["data.source=folder", "data.path=/x"], "config: the defaults that --help prints, as --set names a", 256),
+    ):
+        arguments = [argument for setting in settings for argument in ("--set", setting)]
+        monkeypatch.setattr("sys.argv", ["jobs/x.py", *arguments])
+        with pytest.raises(SystemExit):
+            run_job("x", "A job.", given.append, quiet=lambda: None)
+        assert capfd.readouterr().err.startswith(line)
+        assert given[-1].layout.rows_per_row_group == rows
+    assert given[0].balance.strategy == "oversample"
+    assert given[1].balance.strategy == "none"
 
 
 def test_the_stack_goes_to_a_file_that_is_named(run, tmp_path):
@@ -62,7 +80,7 @@ def test_what_comes_up_on_the_way_out_of_an_interrupt_is_one(run):
     error.__context__ = ValueError("in between")
     error.__context__.__context__ = KeyboardInterrupt()
     code, lines = run(error)
-    assert (code, lines) == (130, ["error[130]: interrupted; run the same command again to continue"])
+    assert (code, lines[1:]) == (130, ["error[130]: interrupted; run the same command again to continue"])
 
 
 def test_spark_stacks_are_cut_down_to_the_error_inside():

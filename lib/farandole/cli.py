@@ -1,8 +1,10 @@
 """The command line that all jobs share: --config, --set, --help, exit codes, and the error line that comes last."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from farandole.config.load import Config, describe_keys, load_config
@@ -34,7 +36,7 @@ def _run(name: str, description: str, job: Job, quiet: Callable[[], None], argum
     work: Path | None = None
     try:
         options = _parser(name, description).parse_args(arguments)
-        config = load_config(options.config, options.set)
+        config = load_config(*_chosen(options))
         work = config.work
         job(config)
         quiet()
@@ -52,6 +54,18 @@ def _run(name: str, description: str, job: Job, quiet: Callable[[], None], argum
             say(f"the stack is in {path}" if path else "the stack could not be written")
         say(error_line(error))
         return error.exit_code if isinstance(error, FarandoleError) else 1
+
+
+def _chosen(options: argparse.Namespace) -> tuple[Traversable | str | None, list[str]]:
+    """What load_config is given: the demo's settings are for the demo's data, and not for anybody's own."""
+    if options.config:
+        say(f"config: {options.config}")
+        return options.config, options.set
+    if any(re.match(r"\s*data\.source\s*=", override) for override in options.set):
+        say("config: the defaults that --help prints, as --set names a data.source and there is no --config")
+        return None, options.set
+    say("config: conf/digits.toml, the demo, as there is no --config")
+    return shipped("digits.toml"), options.set
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -81,8 +95,11 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    default = shipped("digits.toml")
-    parser.add_argument("--config", default=default, metavar="FILE", help="TOML file; default: conf/digits.toml")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file; without it conf/digits.toml, or the defaults below where --set names a data.source",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one key; may be repeated"
     )

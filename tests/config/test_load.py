@@ -76,3 +76,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 def test_help_names_every_key():
     text = describe_keys()
     assert "global_batch_size = 64    Rows per optimizer step over all ranks." in text
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path):
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbf[train]\nepochs = 3\n")
+    assert load_config(tmp_path / "c.toml").train.epochs == 3
+    assert load_config(None, ["train.epochs=4"]).train.epochs == 4

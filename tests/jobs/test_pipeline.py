@@ -124,17 +124,36 @@ def test_a_second_run_says_up_to_date_and_writes_nothing(work):
     assert everything_in(work) == before
 
 
-def test_evaluate_agrees_with_train_and_is_done_once(work):
+def test_evaluate_agrees_with_train_is_done_once_and_never_trains(work):
     settings = (f"paths.work={work}", *QUICK)
     code, lines = submit("evaluate", *settings)
     assert code == 0, "\n".join(lines[-30:])
     trained = json.loads((work / "runs/quick/metrics.json").read_text())
-    evaluated = json.loads((work / "runs/quick/evaluation/metrics.json").read_text())
+    (evaluation,) = (work / "runs/quick/evaluation").iterdir()
+    evaluated = json.loads((evaluation / "metrics.json").read_text())
     assert evaluated["test"] == trained["test"]
+    assert f"test: accuracy {trained['test']['accuracy']:.4f}" in "\n".join(lines)
     before = everything_in(work)
-    code, lines = submit("evaluate", *settings, "evaluate.min_test_accuracy=0.0")
+    code, lines = submit("evaluate", *settings, "evaluate.min_test_accuracy=0.01")
     assert (code, "evaluate: up to date" in lines) == (0, True)
     assert everything_in(work) == before
+    # Other settings, of the same run, whatever else the config says: beside the first one.
+    code, lines = submit(
+        "evaluate", f"paths.work={work}", "evaluate.run=quick", "evaluate.name=mirrored", "evaluate.views=mirrored",
+        "evaluate.batch_size=7", "train.learning_rate=0.5",
+    )  # fmt: skip
+    assert code == 0, "\n".join(lines[-30:])
+    assert json.loads((work / "runs/quick/evaluation/mirrored/metrics.json").read_text())["test"]["num_rows"] == 365
+    assert json.loads((evaluation / "metrics.json").read_text()) == evaluated
+    assert [path.name for path in (work / "runs").iterdir()] == ["quick"]
+    code, lines = submit("evaluate", f"paths.work={work}", "train.learning_rate=0.5")
+    assert code == 2
+    assert re.match(
+        r"error\[2\]: .*/runs/simple_cnn-\w+ is no finished run, and evaluate does not train; run spark-submit "
+        r"jobs/train.py with the same --config and --set, or set evaluate.run to one of quick$", lines[-1]
+    )  # fmt: skip
+    code, lines = submit("evaluate", f"paths.work={work}", "evaluate.run=other")
+    assert (code, lines[-1].partition("; ")[2]) == (2, "set evaluate.run to one of quick")
 
 
 def test_stale_stages_run_again_and_a_gate_that_is_not_met_is_5(work, tmp_path):
@@ -315,7 +334,7 @@ def test_a_job_is_one_file_and_the_package(work, tmp_path):
         cwd=tmp_path, env=environment_of_a_user(), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "train: up to date" in done.stderr.splitlines()
+    assert "evaluate: up to date" in done.stderr.splitlines()
 
 
 def test_an_archive_of_the_package_holds_the_default_config(tmp_path):

@@ -14,7 +14,8 @@ def test_a_notebook_trains_and_evaluates_with_its_own_session(spark, tmp_path):
     pipeline.train(config, spark)
     pipeline.evaluate(config, spark)
     run = tmp_path / "runs/small"
-    trained, evaluated = (json.loads((run / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json"))
+    (evaluation,) = (run / "evaluation").iterdir()
+    trained, evaluated = (json.loads((path / "metrics.json").read_text()) for path in (run, evaluation))
     assert evaluated["test"] == trained["test"]
     assert spark.sparkContext.parallelize([1, 2]).sum() == 3  # it was not stopped
     # Nor are later jobs of the notebook called after ours.

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from farandole.config.location import Location
+from farandole.config.location import RUN_NAME, Location
 from farandole.config.section import Section
 
 
@@ -19,6 +19,10 @@ class Pipeline(Section):
 
 
 class Evaluate(Section):
+    run: str = Field(default="", pattern=rf"^({RUN_NAME})?$")
+    """Which finished run is evaluated: its name under runs/. Empty: the one that the same config trains."""
+    name: str = Field(default="", pattern=rf"^({RUN_NAME})?$")
+    """Directory under runs/RUN/evaluation/. Empty: a fingerprint of settings, model and data."""
     batch_size: int = Field(default=256, ge=1)
     """Rows per forward pass. Batches do not depend on the number of ranks, so figures do not either."""
     views: Literal["plain", "mirrored", "mirrored_shifted"] = "plain"

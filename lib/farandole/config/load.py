@@ -81,15 +81,17 @@ class Config(Section):
         return Path(self.paths.work)
 
 
-def load_config(path: str | Path | Traversable, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load_config(path: str | Path | Traversable | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Reads a TOML file and applies `section.key=value` overrides; values are TOML, bare words are strings.
+
+    Without a file there are the defaults, and what the overrides say.
 
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
     """
     try:
         file = Path(path) if isinstance(path, str) else path
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig")) if file else {}  # some editors begin with a mark
     except OSError as error:
         raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}; give one with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,51 +1,92 @@
-"""The evaluation stage: exact metrics of a run's saved model on val and test, and a report of its own."""
+"""The evaluation stage: exact metrics of a finished run's saved model, and their report. It never trains."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from farandole.config.jobs import Evaluate
 from farandole.config.load import Config
 from farandole.config.train import Train
 from farandole.core.dataset.commit import exclusive, write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.core.rank_spec import Assignment
+from farandole.errors import ConfigError, DataError
 from farandole.log import say
-from farandole.pipeline.data_stages import Session
-from farandole.pipeline.train_stage import RANK_PROGRAM
+from farandole.pipeline.data_stages import Session, ensure_balanced
+from farandole.pipeline.train_stage import RANK_PROGRAM, say_figures
 from farandole.report.from_run import draw_report, most_confident
 from farandole.spark.ranks.launch import launch_ranks
-from farandole.train.run.run_directory import RunDirectory
+from farandole.spark.ranks.slots import check_slots
+from farandole.train.run.run_directory import RunDirectory, check_links
 
 
-def ensure_evaluated(session: Session, config: Config, run: RunDirectory, manifest: Manifest) -> Path:
-    """metrics.json of the evaluation of a finished run, after making it, and its report, where they are missing.
+def ensure_evaluated(session: Session, config: Config) -> Path:
+    """metrics.json of an evaluation, after making it, and its report, where they are missing.
+
+    It lies in runs/RUN/evaluation/NAME, so that evaluations of other settings or data stand beside it.
 
     Args:
         session: called only when there is work to do.
-        config: the pipeline.
-        run: the finished run.
-        manifest: of the balanced data set.
+        config: the pipeline; its data are evaluated on, whatever data the run was trained on.
+
+    Raises:
+        ConfigError: there is no such run, or it is not finished.
+        DataError: its model is gone.
+        FarandoleError: whatever ends the data stages, or the ranks.
     """
-    target = run.path / "evaluation"
-    own = fingerprint([config.evaluate.model_dump(), run.fingerprint, (run.model / "model.json").read_text()])
+    manifest = ensure_balanced(session, config)
+    run = _finished_run(config.work, config.evaluate, RunDirectory(config, manifest))
+    own = _fingerprint(config.evaluate, run, manifest)
+    target = run / "evaluation" / (config.evaluate.name or own[:8])
     if _is_done(target, own):
         say("evaluate: up to date")
+        metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
         if not (target / "report.html").exists():
-            metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
-            draw_report(target / "report.html", run.path, metrics, manifest, config.work / "balanced")
+            draw_report(target / "report.html", run, metrics, manifest, config.work / "balanced")
     else:
         data = config.work / "balanced"
-        assignment = Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run.model))
+        assignment = Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run / "model"))
         with exclusive(target):
-            results = _run_evaluation(session, assignment, config.train, target / "logs")
-            trained = json.loads(run.metrics.read_text(encoding="utf-8"))["train"]
+            results = _run_evaluation(session, config.train, assignment, target / "logs")
+            trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["train"]
             wrong = most_confident(results, config.evaluate.num_wrong_images)
             metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}
             write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-            draw_report(target / "report.html", run.path, metrics, manifest, data)
+            draw_report(target / "report.html", run, metrics, manifest, data)
+    say_figures(metrics)
     say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
     return target / "metrics.json"
+
+
+def _finished_run(work: Path, rules: Evaluate, own: RunDirectory) -> Path:
+    """The directory of the run that evaluate.run names, or else of the config's own."""
+    runs = work / "runs"
+    if rules.run:
+        run = runs / rules.run
+        check_links(work, run)
+        is_finished = (run / "metrics.json").exists()
+        remedy = ""
+    else:
+        run, is_finished = own.path, own.is_finished()
+        remedy = "run spark-submit jobs/train.py with the same --config and --set, or "
+    if not is_finished:
+        finished = sorted(path.parent.name for path in runs.glob("*/metrics.json"))
+        raise ConfigError(
+            f"{run} is no finished run, and evaluate does not train; {remedy}set evaluate.run to one of "
+            f"{', '.join(finished[:10]) or 'those that train makes; there is none yet'}"
+        )
+    return run
+
+
+def _fingerprint(rules: Evaluate, run: Path, manifest: Manifest) -> str:
+    """Of all that decides the figures."""
+    settings = rules.model_dump(include={"batch_size", "views", "num_wrong_images"})
+    model = run / "model" / "model.json"
+    try:
+        return fingerprint([settings, model.read_text(encoding="utf-8"), manifest.fingerprint()])
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{model} cannot be read: {error}; the run has lost its model, train it again") from error
 
 
 def _is_done(target: Path, own: str) -> bool:
@@ -53,14 +94,15 @@ def _is_done(target: Path, own: str) -> bool:
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["evaluation_fingerprint"] == own
 
 
-def _run_evaluation(session: Session, assignment: Assignment, train: Train, logs: Path) -> list[dict[str, Any]]:
-    say(f"evaluate: {train.num_ranks} ranks on {assignment.model_directory}")
+def _run_evaluation(session: Session, train: Train, assignment: Assignment, logs: Path) -> list[dict[str, Any]]:
+    num_ranks = check_slots(session(), train)
+    say(f"evaluate: {num_ranks} ranks on {assignment.model_directory}")
     return launch_ranks(
         session(),
         module=RANK_PROGRAM,
         assignment=assignment,
         log_directory=logs,
-        num_ranks=train.num_ranks,
+        num_ranks=num_ranks,
         hang_seconds=train.hang_seconds,
         network=train.network,
     )

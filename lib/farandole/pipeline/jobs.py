@@ -36,10 +36,9 @@ def train(config: Config, spark: SparkSession | None = None) -> None:
 
 
 def evaluate(config: Config, spark: SparkSession | None = None) -> None:
-    """A trained run -> runs/RUN/evaluation/. Raises as `ensure_trained` and `check_gate`."""
+    """A trained run -> runs/RUN/evaluation/NAME/. Raises as `ensure_evaluated` and `check_gate`."""
     session = _session_for_ranks("evaluate", spark, config.train)
-    run, manifest = ensure_trained(session, config, asked=False)
-    check_gate(config.evaluate, ensure_evaluated(session, config, run, manifest))
+    check_gate(config.evaluate, ensure_evaluated(session, config))
 
 
 def _session(job: str, spark: SparkSession | None) -> Session:

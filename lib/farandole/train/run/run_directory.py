@@ -42,7 +42,6 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
     if config.train.warm_start:  # by what it holds, wherever that lies
         train["warm_start"] = _weights_sha256(warm_start_model(config.work, config.train.warm_start))
-    evaluate = {"batch_size": config.evaluate.batch_size, "views": config.evaluate.views}
     model = config.model.model_dump()
     # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
     augment = {"augment": config.augment.model_dump()} if config.augment != Augment() else {}
@@ -50,7 +49,6 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
         "model": model,
         **augment,
         "train": train,
-        "evaluate": evaluate,
         "data": {"fingerprint": manifest.fingerprint()},
     }
 
@@ -99,13 +97,13 @@ class RunDirectory:
             ConfigError: the directory belongs to other settings; says which.
             DataError: it, or a directory in it, is a link that leads out of paths.work.
         """
-        self._check_links()
+        check_links(self._work, self.path)
         self._check_settings()
         return self.metrics.exists()
 
     def prepare(self) -> None:
         """Makes the directory, or checks that the one there belongs to the same settings. Raises as is_finished."""
-        self._check_links()
+        check_links(self._work, self.path)
         self._check_settings()
         self.logs.mkdir(parents=True, exist_ok=True)
         if not self._settings_file.exists():
@@ -132,15 +130,6 @@ class RunDirectory:
                 )
             time.sleep(0.5)
 
-    def _check_links(self) -> None:
-        inside = [path for path in self.path.iterdir() if path.is_symlink()] if self.path.is_dir() else []
-        for path in (self.path.parent, self.path, *inside):
-            if not path.resolve().is_relative_to(self._work.resolve()):
-                raise DataError(
-                    f"{path} is a link to {path.resolve()}, and a run writes nothing outside paths.work; "
-                    f"remove the link, or set another paths.work"
-                )
-
     def _check_settings(self) -> None:
         try:
             found = json.loads(self._settings_file.read_text(encoding="utf-8"))
@@ -152,6 +141,21 @@ class RunDirectory:
             raise ConfigError(
                 f"run {self.path} was made with other settings: {describe_difference(found, self.settings)}; "
                 f"choose another train.run_name, or remove that directory"
+            )
+
+
+def check_links(work: Path, run: Path) -> None:
+    """Refuses a run's directory that leads elsewhere.
+
+    Raises:
+        DataError: it, or a directory in it, is a link that leads out of paths.work.
+    """
+    inside = [path for path in run.iterdir() if path.is_symlink()] if run.is_dir() else []
+    for path in (run.parent, run, *inside):
+        if not path.resolve().is_relative_to(work.resolve()):
+            raise DataError(
+                f"{path} is a link to {path.resolve()}, and a run writes nothing outside paths.work; "
+                f"remove the link, or set another paths.work"
             )
 
 
