@@ -202,8 +202,8 @@ def check_batches(image_bytes: int, batch_rows: int, limit_bytes: int) -> None:
     if needed > limit_bytes:
         raise ResourceError(
             f"the batches alone that a rank keeps ready take {needed} bytes ({batch_rows} images of {image_bytes} "
-            f"bytes each), train.reader_memory_bytes is {limit_bytes}; raise it, lower train.global_batch_size, or take "
-            f"more ranks"
+            f"bytes each), train.reader_memory_bytes is {limit_bytes}; raise it, lower train.global_batch_size, or "
+            f"take more ranks"
         )
 
 
