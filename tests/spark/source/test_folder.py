@@ -72,6 +72,80 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert listed(tmp_path) == [("bus/1.png", None, "bus", None), ("train/1.png", None, "train", None)]
 
 
+@pytest.mark.parametrize(
+    "tool",
+    ["@eaDir", ".thumbnails", "__MACOSX", "#recycle", "lost+found", "System Volume Information", "$RECYCLE.BIN"],
+)
+def test_what_a_tool_keeps_is_no_picture_at_any_depth(tmp_path: Path, tool: str) -> None:
+    put(tmp_path, "cat/1", f"{tool}/cat/2", f"cat/{tool}/1/3", f"cat/deep/{tool}/4")
+    rejected = (None, None, "missing_label")
+    assert {row[0]: row[1:] for row in listed(tmp_path)} == {
+        "cat/1": (None, "cat", None),
+        f"{tool}/cat/2": rejected,
+        f"cat/{tool}/1/3": rejected,
+        f"cat/deep/{tool}/4": rejected,
+    }
+    details = {row["detail"] for row in list_folder(folder(tmp_path)).to_pylist()}
+    assert details == {None, f"in a tool's folder, {tool!r}"}
+
+
+def test_a_tools_folder_that_cannot_be_listed_or_is_a_link_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a/1", "lost+found/2")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/lib64").symlink_to(tmp_path / "a")
+    (tmp_path / "@eaDir").symlink_to(tmp_path / "a")
+    scandir = os.scandir
+
+    def refuse_lost(path: Path) -> object:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_lost)
+    assert listed(tmp_path) == [("a/1", None, "a", None)]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["Training", "Testing"], ["train", "test"]),
+        (["train2017", "val2017"], ["train", "val"]),
+        (["train_set", "test-set", "ValidationSet"], ["train", "test", "val"]),
+        (["TRAIN IMAGES", "trainset", "testsets"], ["train", "train", "test"]),
+    ],
+)
+def test_names_of_splits(tmp_path: Path, names: list[str], splits: list[str]) -> None:
+    put(tmp_path, *(f"{name}/cat/1" for name in names))
+    found = {image_id.split("/")[0]: (split, name) for image_id, split, name, _ in listed(tmp_path)}
+    assert found == {name: (split, "cat") for name, split in zip(names, splits, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["seg_train", "seg_test", "seg_pred"], r"\['seg_test', 'seg_train'\] beside \['seg_pred'\], which are none"),
+        (
+            ["Training", "PublicTest", "PrivateTest"],
+            r"\['PrivateTest', 'PublicTest', 'Training'\]; expected only test,",
+        ),
+        (["trainA", "testA"], r"\['testA', 'trainA'\]; expected only .*: rename them, and move the others out"),
+    ],
+)
+def test_names_that_hint_at_splits_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
+    put(tmp_path, *(f"{name}/cat/{number}" for name in names for number in "12"))
+    (tmp_path / names[0] / ".DS_Store").touch()
+    with pytest.raises(DataError, match=rf"has the split folders {said}"):
+        list_folder(folder(tmp_path))
+
+
+def test_classes_whose_names_have_a_split_in_them(tmp_path: Path) -> None:
+    put(tmp_path, "crash test/1", "crash test/2", "crash test/more/3", "screen test/1", "contest/deep/1", "trainer/1")
+    names = {name for _, split, name, _ in listed(tmp_path) if split is None}
+    assert names == {"crash test", "screen test", "contest", "trainer"}
+
+
 def test_split_folders_beside_others_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1", "test/cat/2", "extra/3")
     with pytest.raises(
@@ -112,6 +186,8 @@ def test_names_that_are_no_utf8_are_escaped_and_rejected(tmp_path: Path) -> None
         ("a/\\udcff.png", None, "a", "unsafe_path"),
         ("b\\udcfe/2.png", None, None, "unsafe_path"),
     ]
+    details = [row["detail"] for row in list_folder(folder(tmp_path)).to_pylist()]
+    assert details == [None, "its name is no UTF-8", "its name is no UTF-8"]
 
 
 def test_a_linked_folder_is_refused_by_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Every file under data.path is a record, hidden ones too: what is no image ends i
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,16 @@ import pyarrow as pa
 from farandole.config.data import Data, Image
 from farandole.core.record.quality import RejectedError, check_num_bytes
 from farandole.errors import ConfigError, DataError
+from farandole.spark.source.folder_names import SPLIT_FOLDERS, hints_at_split, is_tool_folder, split_of
 from farandole.spark.source.listing import escape_name, list_row, make_listing
-
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What a split may be called, in any case."""
 
 
 def list_folder(data: Data) -> pa.Table:
     """Lists data.path without reading an image.
 
-    When every folder directly under it is named train, val (valid, validation) or test, in any case, files are
-    SPLIT/CLASS/FILE, else CLASS/FILE. Deeper folders belong to their class. Folders whose names start with a dot, and
-    __MACOSX, are no classes.
+    When every folder directly under it has the name of a split (folder_names.split_of), files are SPLIT/CLASS/FILE,
+    else CLASS/FILE. Deeper folders belong to their class. What lies at any depth in a folder of a tool
+    (folder_names.is_tool_folder) has no class.
 
     Returns:
         A table of schema LISTING.
@@ -73,17 +72,26 @@ def check_folder(root: Path) -> None:
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Every file below root as its path relative to root, and its status; None for one that has just vanished."""
+    """Every file below root as its path relative to root, and its status; None for one that has just vanished.
+
+    Raises:
+        DataError: a folder is a symbolic link, or cannot be listed. In a tool's folder that is passed over.
+    """
     pending = [""]
     while pending:
         folder = pending.pop()
+        is_tools = any(is_tool_folder(name) for name in folder.split("/")[:-1])
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
+            if is_tools:  # lost+found is root's alone
+                continue
             raise DataError(f"cannot list folder {escape_name(str(root / folder))!r}: {error.strerror}") from error
         for entry in entries:
             path = f"{folder}{entry.name}"
             if entry.is_symlink() and os.path.isdir(entry.path):  # entry.is_dir() raises where links go in circles
+                if is_tools or is_tool_folder(entry.name):
+                    continue
                 raise DataError(
                     f"folder {escape_name(entry.path)!r} is a symbolic link; its files would be missed or read from "
                     f"outside data.path; replace it by the folder itself, or remove it"
@@ -104,44 +112,45 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 def _has_splits(root: Path, paths: list[str]) -> bool:
     """Whether the first folder is the split; refuses the mixture in which every label would be a split's name."""
     parts = [path.split("/") for path in paths]
-    folders = {names[0] for names in parts if len(names) > 1 and not _is_hidden(names[0])}
-    splits = {name for name in folders if name.lower() in SPLIT_FOLDERS}
-    if not splits or splits == folders:
-        return bool(splits)
-    # A class may well be called "train"; but then it holds files, not folders alone.
-    holds_files = {names[0] for names in parts if len(names) == 2}
-    if splits - holds_files:
+    parts = [names for names in parts if len(names) > 1 and not is_tool_folder(names[0])]
+    folders = {names[0] for names in parts}
+    splits = {name for name in folders if split_of(name)}
+    if splits and splits == folders:
+        return True
+    # A class may well be called "train", or "crash test"; but then it holds files rather than folders.
+    direct = Counter(names[0] for names in parts if len(names) == 2)
+    deeper = Counter(names[0] for names in parts if len(names) > 2)
+    hinting = {name for name in folders if hints_at_split(name) and deeper[name] > direct[name]}
+    if len(hinting) > 1 or hinting & splits:
+        others = [escape_name(name) for name in sorted(folders - hinting)][:5]
         raise DataError(
-            f"data.path {str(root)!r} has the split folders {sorted(splits - holds_files)} beside "
-            f"{[escape_name(name) for name in sorted(folders - splits)][:5]}, which are none; "
-            f"expected only {', '.join(sorted(SPLIT_FOLDERS))} there; move the others out"
+            f"data.path {str(root)!r} has the split folders {[escape_name(name) for name in sorted(hinting)][:5]}"
+            f"{f' beside {others}, which are none' if others else ''}; expected only "
+            f"{', '.join(sorted(SPLIT_FOLDERS))} there: rename them, and move the others out"
         )
     return False
 
 
 def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dict[str, Any]:
     folders = path.split("/")[:-1]
-    in_split = has_splits and bool(folders) and not _is_hidden(folders[0])
-    split = SPLIT_FOLDERS[folders[0].lower()] if in_split else None
+    tools = [name for name in folders if is_tool_folder(name)]
+    split = split_of(folders[0]) if has_splits and folders and folders[0] not in tools else None
     classes = folders[1:] if has_splits else folders
-    class_name = classes[0] if classes and not any(_is_hidden(name) for name in (folders[0], classes[0])) else None
-    if class_name and escape_name(class_name) != class_name:
-        class_name = None
-    rejection = reject_file(path, status) or (None if class_name else ("missing_label", "not in a class folder"))
+    class_name = classes[0] if classes and not tools and escape_name(classes[0]) == classes[0] else None
+    no_class = f"in a tool's folder, {escape_name(tools[0])!r}" if tools else "not in a class folder"
+    rejection = reject_file(path, status) or (None if class_name else ("missing_label", no_class))
     return list_row(escape_name(path), split=split, class_name=class_name, status=status, rejection=rejection)
 
 
 def reject_file(path: str, status: os.stat_result | None) -> tuple[str, str] | None:
     """Reason and detail for what `walk` found, where its name or its kind is enough to reject it."""
-    if escape_name(path) != path or (status and stat.S_ISLNK(status.st_mode)):
-        return "unsafe_path", "a symbolic link, or a name that is no UTF-8"
+    if status and stat.S_ISLNK(status.st_mode):
+        return "unsafe_path", "a symbolic link"
+    if escape_name(path) != path:
+        return "unsafe_path", "its name is no UTF-8"
     if status and not stat.S_ISREG(status.st_mode):
         return "unreadable", "not a regular file"
     return None
-
-
-def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder == "__MACOSX"
 
 
 def _read_file(path: str, rules: Image) -> bytes:
