@@ -319,7 +319,9 @@ def test_a_failed_run_leaves_the_old_data_set(spark: SparkSession, messy: Config
     before = hashes_of(messy.work / "clean")
     listing = listing_of(messy)
     gone = listing.filter(pa.array([row["class_name"] == "class 0 ü" for row in listing.to_pylist()]))
-    with pytest.raises(DataError, match=r"only one class has usable images: 'class 0 ü' with 24, out of 31 records \("):
+    with pytest.raises(
+        DataError, match=r"only one class has usable images: 'class 0 ü' with 24, out of 31 records; tr"
+    ):
         clean.preprocess(spark, messy, gone, config_fingerprint="c" * 64, parent_fingerprint="p" * 64)
     assert hashes_of(messy.work / "clean") == before
     assert [path.name for path in messy.work.iterdir()] == ["clean"]
@@ -332,10 +334,71 @@ def test_no_usable_image_is_refused_with_the_reasons(spark: SparkSession, tmp_pa
         (tmp_path / "raw" / name / "1.jpg").write_text("text")
     (tmp_path / "raw/dog/2.jpg").touch()
     with pytest.raises(
-        DataError, match=r"none of 3 records is usable: 1 missing_image, 2 not_an_image; check data.path and \[image\]"
+        DataError,
+        match=r"none of 3 records is usable: 2 not_an_image \(such as 'cat/1.jpg', .*; check that these are encoded"
+        r" images, such as JPEG or PNG\), 1 missing_image \(such as 'dog/2.jpg', the file is empty; put the files",
     ):
         run(spark, config)
     assert not (config.work / "clean").exists()
+
+
+def test_links_are_named_as_the_reason_with_the_remedy(spark: SparkSession, tmp_path: Path) -> None:
+    put(tmp_path / "store/1.png", picture(1))
+    for name in ("cat", "dog"):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "1.png").symlink_to(tmp_path / "store/1.png")
+    with pytest.raises(
+        DataError,
+        match=r"is usable: 2 unsafe_path \(such as 'cat/1.png', a symbolic link; put the files themselves there",
+    ):
+        run(spark, config_for(tmp_path))
+
+
+def test_a_split_without_a_usable_record_is_drawn(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(60):
+        put(tmp_path / "raw/train" / "ab"[seed % 2] / f"{seed}.png", picture(seed))
+    put(tmp_path / "raw/test/60.png", picture(60))  # without a class
+    (tmp_path / "raw/val/a").mkdir(parents=True)
+    (tmp_path / "raw/val/a/.DS_Store").write_text("no image")
+    manifest = run(spark, config_for(tmp_path, val_fraction=0.2, test_fraction=0.25))
+    rows = {split: entry.num_rows for split, entry in manifest.splits.items()}
+    assert rows["test"] > 0
+    assert rows["val"] > 0
+    assert sum(rows.values()) == 60
+    said = capfd.readouterr().err
+    assert "no record that is given as test can be used; split.test_fraction draws its rows" in said
+    assert "no record that is given as val can be used; split.val_fraction draws its rows" in said
+
+
+@pytest.mark.parametrize("unused", ["a notes", "m notes", "z notes"])
+def test_a_name_without_an_image_is_no_class(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str], unused: str
+) -> None:
+    for seed in range(40):
+        put(tmp_path / "raw" / ("cat", "owl")[seed % 2] / f"{seed:02d}.png", picture(seed))
+    (tmp_path / "raw" / unused).mkdir()
+    (tmp_path / "raw" / unused / "licence.txt").write_text("all rights to everybody")
+    config = config_for(tmp_path, val_fraction=0.2, test_fraction=0.2)
+    manifest = run(spark, config)
+    assert manifest.class_names == ["cat", "owl"]
+    assert manifest.quarantine == {"not_an_image": 1}
+    assert f"warning: '{unused}': no usable image, hence no class" in capfd.readouterr().err
+    rows = rows_of(config, "data/split=*").to_pylist()
+    assert {(row["image_id"].split("/")[0], row["label"]) for row in rows} == {("cat", 0), ("owl", 1)}
+    counts = [entry.class_counts for entry in manifest.splits.values()]
+    assert {name: sum(count[name] for count in counts) for name in manifest.class_names} == {"cat": 20, "owl": 20}
+
+
+def test_names_that_nearly_agree_are_warned_of(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(["Cat", "cat", "dog", "dog "] * 10):
+        put(tmp_path / "raw" / name / f"{seed}.png", picture(seed))
+    run(spark, config_for(tmp_path, val_fraction=0.0, test_fraction=0.0))
+    said = capfd.readouterr().err
+    assert "2 classes have several names that nearly agree: 'Cat' and 'cat', 'dog' and 'dog '; give them one na" in said
 
 
 def manifest_with(train: list[int], val: list[int], test: list[int]) -> Manifest:
@@ -345,13 +408,13 @@ def manifest_with(train: list[int], val: list[int], test: list[int]) -> Manifest
 
 
 def test_an_empty_train_split_and_untrained_classes_are_refused() -> None:
-    clean.check_splits(manifest_with([1, 1, 0], [1, 0, 0], [0, 0, 0]))
+    clean.check_splits(manifest_with([1, 1, 0], [1, 0, 0], [0, 0, 0]), {})
     with pytest.raises(DataError, match=r"the train split is empty: 3 rows in val and 4 in test; add images"):
-        clean.check_splits(manifest_with([0, 0, 0], [1, 2, 0], [4, 0, 0]))
+        clean.check_splits(manifest_with([0, 0, 0], [1, 2, 0], [4, 0, 0]), {})
     with pytest.raises(DataError, match=r"1 classes have rows .* none in train: 'owl' \(2 in val, 3 in test\); add"):
-        clean.check_splits(manifest_with([1, 1, 0], [0, 0, 2], [0, 0, 3]))
+        clean.check_splits(manifest_with([1, 1, 0], [0, 0, 2], [0, 0, 3]), {})
     with pytest.raises(DataError, match=r"only one class has usable images: 'dog' with 7, out of 7 records; training"):
-        clean.check_splits(manifest_with([0, 5, 0], [0, 2, 0], [0, 0, 0]))
+        clean.check_splits(manifest_with([0, 5, 0], [0, 2, 0], [0, 0, 0]), {})
 
 
 @pytest.mark.parametrize(("num_rows", "checksum"), [(2, 5), (3, 6)])

@@ -68,7 +68,7 @@ def stage(
     old = reuse.plan_reuse(spark, config.work / "clean", config.image, staging, settings=settings * 64, version=version)
     then()
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
-    num_reused = sum(decode_parts.stage_part(part, config.missing, config.image, old) for part in parts)
+    num_reused = sum(decode_parts.stage_part(part, config.missing, config.image, old).num_reused for part in parts)
     places = [field.name for field in FIELDS]
     staged = {}
     for part in parts:

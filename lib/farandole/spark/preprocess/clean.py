@@ -13,6 +13,7 @@
 import math
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,8 +36,10 @@ from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
 from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
+from farandole.spark.preprocess.remarks import Example, explain, warn_of_near_names
 from farandole.spark.preprocess.reuse import plan_reuse
 from farandole.spark.preprocess.staged_images import StagedImages
+from farandole.spark.preprocess.usable import with_usable_splits, with_used_classes
 from farandole.spark.source.listing import LISTING_NAME
 from farandole.spark.source.records import Part, Source, prepare
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
@@ -72,10 +75,11 @@ def preprocess(
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config.data, config.missing, config.image, listing, staging)
+        warn_of_near_names(source.class_names)
         old = plan_reuse(
             spark, config.work / "clean", config.image, staging, settings=config_fingerprint, version=created_by()
         )
-        reused = run_tasks(
+        staged = run_tasks(
             spark,
             "preprocess: decode",
             source.num_parts,
@@ -84,7 +88,8 @@ def preprocess(
             failure_mark=staging / "failed",
         )
         if old.files:
-            say(f"preprocess: reused {sum(reused)} of {source.input_rows} pictures")
+            say(f"preprocess: reused {sum(part.num_reused for part in staged)} of {source.input_rows} pictures")
+        source = with_usable_splits(source, staged)
         drop_duplicates(spark, source, staging)
         fills = fit_fills(spark, config.missing, config.split, source, staging)
         _interpolate_columns(spark, config.missing, source, staging)
@@ -97,15 +102,17 @@ def preprocess(
             num_tasks=_num_tasks(spark, len(groups)),
         )
         images = StagedImages(staging)
+        source, counts, labels = with_used_classes(source, counts)
         files = run_tasks(
             spark,
             "preprocess: write",
             source.num_files,
-            lambda number: write_files(config.image, source, images, directory, len(groups), number),
+            lambda number: write_files(config.image, source, labels, images, directory, len(groups), number),
             num_tasks=_num_tasks(spark, source.num_files),
         )
         manifest = _manifest(config.image, source, fills, counts, files, config_fingerprint, parent_fingerprint)
-        check_splits(manifest)
+        examples = {reason: example for part in reversed(counts) for reason, example in part.examples.items()}
+        check_splits(manifest, examples)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
@@ -142,22 +149,27 @@ def created_by() -> str:
     return f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
 
 
-def check_splits(manifest: Manifest) -> None:
+def check_splits(manifest: Manifest, examples: Mapping[str, Example]) -> None:
     """Refuses a data set that nothing can be trained on.
+
+    Args:
+        manifest: of it.
+        examples: of what is quarantined, by reason.
 
     Raises:
         DataError: no rows, fewer than two classes, an empty train split, or a class in val or test but not in train.
     """
     counts = {split: np.array(list(entry.class_counts.values())) for split, entry in manifest.splits.items()}
     total = np.sum(list(counts.values()), axis=0)
-    lost = ", ".join(f"{number} {reason}" for reason, number in manifest.quarantine.items())
+    lost = explain(manifest.quarantine, examples)
     if not total.sum():
-        raise DataError(f"none of {manifest.input_rows} records is usable: {lost}; check data.path and [image]")
+        raise DataError(f"none of {manifest.input_rows} records is usable: {lost}")
     present = [name for name, number in zip(manifest.class_names, total, strict=True) if number]
     if len(present) < 2:
         raise DataError(
             f"only one class has usable images: {present[0]!r} with {total.sum()}, "
-            f"out of {manifest.input_rows} records{f' ({lost})' if lost else ''}; training needs two or more"
+            f"out of {manifest.input_rows} records; training needs two or more"
+            f"{f'; rejected are {lost}' if lost else ''}"
         )
     if not counts["train"].sum():
         raise DataError(

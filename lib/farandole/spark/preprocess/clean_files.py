@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from farandole.config.data import Image
@@ -29,7 +30,13 @@ class CleanFile:
 
 
 def write_files(
-    rules: Image, source: Source, images: StagedImages, directory: Path, num_groups: int, number: int
+    rules: Image,
+    source: Source,
+    labels: np.ndarray,
+    images: StagedImages,
+    directory: Path,
+    num_groups: int,
+    number: int,
 ) -> dict[str, CleanFile]:
     """Writes the rows whose id hashes lie in range `number`, for each split that has any, in the order of these hashes.
 
@@ -39,6 +46,7 @@ def write_files(
     Args:
         rules: how large a picture is.
         source: of the records.
+        labels: int32 [num_classes of source], what a staged label becomes.
         images: of directory/staging.
         directory: the data set; directory/staging holds what `place_parts` left.
         num_groups: how many spill files these are.
@@ -51,6 +59,9 @@ def write_files(
         for batch in read_spill(placed_path(staging, group), schema, number, source.num_files)
     ]
     rows = pa.Table.from_batches(batches, schema).sort_by([("key", "ascending"), ("image_id", "ascending")])
+    rows = rows.set_column(
+        rows.schema.get_field_index("label"), schema.field("label"), [labels[rows["label"].to_numpy()]]
+    )
     stored, files = clean_schema(source.side_columns), {}
     for index, split in enumerate(SPLITS):
         mine = rows.filter(pa.array(rows["split"].to_numpy() == index)).combine_chunks()

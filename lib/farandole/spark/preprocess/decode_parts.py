@@ -6,6 +6,7 @@ Spark.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,16 @@ STAGED = pa.schema(
 """Columns of staging/parts/part-*.parquet: decoded, not yet compared with other parts."""
 
 
+@dataclass(frozen=True)
+class Staged:
+    """What a task reports to the driver."""
+
+    num_reused: int
+    """Pictures that were taken over from the old data set."""
+    splits: frozenset[str]
+    """That records which can be used were given."""
+
+
 def rows_per_row_group(rules: Image) -> int:
     """How many pictures are decoded at once, and stored together."""
     if rules.encoding == "raw":
@@ -52,18 +63,18 @@ def rows_per_row_group(rules: Image) -> int:
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // rules.num_bytes))
 
 
-def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> int:
-    """Decodes the records of a part into staging/parts, staging/images and, with reasons, staging/rejected. Returns how
-    many pictures were taken over from the old data set instead."""
+def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> Staged:
+    """Decodes the records of a part into staging/parts, staging/images and, with reasons, staging/rejected."""
     rejected: list[dict[str, str]] = []
+    splits: set[str] = set()
     # Both tables are written even when they are empty: a retried task then leaves nothing of its first try.
     shelf = Shelf(old, rules, part)
     with ImageFile(part.staging) as images:
-        tables = _decoded(part, rules, shelf, images, rejected)
+        tables = _decoded(part, rules, shelf, images, rejected, splits)
         write_file(part.staging, part.path("parts"), staged_schema(missing, part.source), tables)
     table = pa.Table.from_pylist(rejected, schema=QUARANTINE)
     write_file(part.staging, part.path("rejected"), QUARANTINE, [table])
-    return shelf.num_found
+    return Staged(shelf.num_found, frozenset(splits))
 
 
 def staged_schema(missing: Missing, source: Source) -> pa.Schema:
@@ -76,9 +87,10 @@ def staged_schema(missing: Missing, source: Source) -> pa.Schema:
 
 
 def _decoded(
-    part: Part, rules: Image, shelf: Shelf, images: ImageFile, rejected: list[dict[str, str]]
+    part: Part, rules: Image, shelf: Shelf, images: ImageFile, rejected: list[dict[str, str]], splits: set[str]
 ) -> Iterator[pa.Table]:
-    """Staged rows, a row group at a time. Their images are written; what cannot be decoded goes to `rejected`."""
+    """Staged rows, a row group at a time. Their images are written, and the splits that they were given are added to
+    `splits`; what cannot be decoded goes to `rejected`."""
     labels = {name: label for label, name in enumerate(part.source.class_names)}
     first = 0
     for records in read_records(part, rows_per_row_group(rules)):
@@ -94,6 +106,7 @@ def _decoded(
         if kept:
             places = images.append([image.encode(pixels, rules) for pixels in pictures])
             staged = _staged_table(part.number, [records.rows[index] for index in kept], labels, pictures, places)
+            splits.update(records.rows[index]["split"] for index in kept if records.rows[index]["split"])
             side = records.side.take(pa.array(kept))
             for name in side.schema.names:
                 staged = staged.append_column(name, side[name])

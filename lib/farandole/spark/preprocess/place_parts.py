@@ -21,6 +21,7 @@ from farandole.core.plan.layout import files_by_hash
 from farandole.core.plan.split import assign_splits
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.fill_columns import fill_columns
+from farandole.spark.preprocess.remarks import Example
 from farandole.spark.preprocess.staged_images import FIELDS
 from farandole.spark.source.records import Part, Source
 from farandole.spark.source.table_rows import SIDE
@@ -50,6 +51,8 @@ class PartCounts:
     splits: dict[str, SplitCounts]
     """Splits without rows of these parts are absent."""
     quarantine: dict[str, int]
+    examples: dict[str, Example]
+    """By reason: one of the records that are quarantined."""
     num_deduplicated: int
 
 
@@ -103,6 +106,7 @@ def place_parts(
     return PartCounts(
         splits=_count(placed, len(source.class_names)),
         quarantine=Counter(quarantine["reason"].to_pylist()),
+        examples=_examples(quarantine),
         num_deduplicated=deduplicated.num_rows,
     )
 
@@ -118,6 +122,13 @@ def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
         for row in dropped.to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=QUARANTINE)
+
+
+def _examples(quarantine: pa.Table) -> dict[str, Example]:
+    """By reason, the record with the smallest id."""
+    rows = quarantine.sort_by("image_id")
+    firsts = {reason: rows.slice(rows["reason"].index(reason).as_py(), 1) for reason in set(rows["reason"].to_pylist())}
+    return {reason: (row["image_id"][0].as_py(), row["detail"][0].as_py()) for reason, row in firsts.items()}
 
 
 def place_rows(
