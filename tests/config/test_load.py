@@ -39,6 +39,9 @@ def test_shipped_configs_are_valid(path):
         ("missing.columns.a.polcy='drop'", r"unknown key 'missing.columns.a.polcy'; did you mean .*a.policy\?"),
         ("missing.columns.a.policy='fill'", r'"fill" needs either value or statistic; received value = None and stat'),
         ("missing.columns.a.policy='interpolate'", r'policy = "interpolate" needs order_by; received none'),
+        ("train.seed=4294967296", r"train.seed: Input should be less than 4294967296; received 4294967296"),
+        ("train.lr=0.1", r"unknown key 'train.lr'; did you mean train.learning_rate\?"),
+        ("optimizer.name=adam", r"unknown key 'optimizer'; known are paths, data, image, .*, pipeline$"),
         ("epochs=3", r"--set expects section.key=value, received 'epochs=3'"),
         ("train.epochs", r"--set expects section.key=value, received 'train.epochs'"),
         ("paths.work.x=1", r"'work' is a value, not a table"),
@@ -63,6 +66,25 @@ def test_overrides_are_toml_or_bare_words():
     )
     assert (config.train.epochs, config.paths.work, config.image.reject_blank) == (3, "/tmp/x y", False)
     assert config.model.arguments == {"filters": [4]}
+
+
+def test_what_a_job_writes_may_not_lie_in_its_source(tmp_path):
+    (tmp_path / "photos/work").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "photos/work")
+    for source in ("folder", "table"):
+        for work in ("photos", "photos/work", "photos/new/work", "link/more"):
+            overrides = [f"data.source={source}", f"data.path={tmp_path}/photos", f"paths.work={tmp_path}/{work}"]
+            with pytest.raises(
+                ConfigError, match=rf"paths.work lies inside data.path, .*received '.*{work}' and '.*pho"
+            ):
+                load_config(CONF / "digits.toml", overrides)
+        overrides = [f"data.source={source}", f"data.path={tmp_path}/photos", f"paths.work={tmp_path}/photos2"]
+        load_config(CONF / "digits.toml", overrides)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbf[train]\r\nepochs = 7\r\n")
+    assert load_config(tmp_path / "bom.toml").train.epochs == 7
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

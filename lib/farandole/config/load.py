@@ -5,7 +5,6 @@
 The docstring under each field is its documentation: `spark-submit jobs/train.py --help` prints them.
 """
 
-import difflib
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from farandole.config.data import ColumnPolicy, Data, Image, Missing, Split
 from farandole.config.jobs import Evaluate, Paths, Pipeline
 from farandole.config.layout import Balance, Layout
+from farandole.config.nearest import nearest_name
 from farandole.config.section import Section
 from farandole.config.train import Augment, Model, Train
 from farandole.errors import ConfigError
@@ -44,6 +44,17 @@ class Config(Section):
             raise ValueError(
                 f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
                 f"received {[*self.data.keep_columns, *self.missing.columns]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _work_outside_of_data(self) -> "Config":
+        # What a job writes would be read as data by the next one, whose input would have changed for ever.
+        work, source = Path(self.paths.work).resolve(), Path(self.data.path).resolve()
+        if self.data.source != "digits" and work.is_relative_to(source):
+            raise ValueError(
+                f"paths.work lies inside data.path, where it would be read as data; "
+                f"received {self.paths.work!r} and {self.data.path!r}; choose a paths.work outside of it"
             )
         return self
 
@@ -134,10 +145,10 @@ def _explain(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         known = _known_keys(item["loc"][:-1])
-        nearest = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.4)
-        prefix = ".".join(str(part) for part in item["loc"][:-1])
-        hint = f"did you mean {f'{prefix}.{nearest[0]}' if prefix else nearest[0]}?" if nearest else ""
-        return f"unknown key {name!r}; {hint or 'known are ' + ', '.join(known)}"
+        *sections, key = (str(part) for part in item["loc"])
+        nearest = nearest_name(key, known)
+        hint = f"did you mean {'.'.join([*sections, nearest])}?" if nearest else f"known are {', '.join(known)}"
+        return f"unknown key {name!r}; {hint}"
     if item["type"] == "location":  # its text holds what was received
         return f"{name} {item['msg']}"
     if item["type"] == "value_error":  # raised by a validator of ours, whose text names the key

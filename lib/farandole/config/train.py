@@ -66,7 +66,7 @@ class Train(Section):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: Keras' mixed_bfloat16 policy."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     reader: Literal["arrow", "petastorm"] = "arrow"
     """petastorm reads the same rows in its own order; docs/training.md says what that costs."""
     reader_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)

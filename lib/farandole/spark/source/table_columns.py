@@ -1,11 +1,11 @@
 """Which columns of a table are used for what, and whether their types will do."""
 
-import difflib
 from typing import NoReturn
 
 import pyarrow as pa
 
 from farandole.config.data import Data, Missing
+from farandole.config.nearest import nearest_name
 from farandole.core.dataset.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
 
@@ -94,8 +94,8 @@ def check_columns(data: Data, missing: Missing, columns: dict[str, str]) -> None
 def _find(columns: dict[str, str], name: str, key: str) -> str:
     if name in columns:
         return columns[name]
-    nearest = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the table has {', '.join(columns)}"
+    nearest = nearest_name(name, columns)
+    hint = f"did you mean {nearest!r}?" if nearest else f"the table has {', '.join([*columns][:20])}"
     raise ConfigError(f"{key}: the table has no column {name!r}; {hint}")
 
 
