@@ -42,6 +42,7 @@ def test_shipped_configs_are_valid(path):
         ("train.seed=4294967296", r"train.seed: Input should be less than 4294967296; received 4294967296"),
         ("train.lr=0.1", r"unknown key 'train.lr'; did you mean train.learning_rate\?"),
         ("optimizer.name=adam", r"unknown key 'optimizer'; known are paths, data, image, .*, pipeline$"),
+        ("data.max_quarantine_fraction=1.5", r"data.max_quarantine_fraction: .* less than or equal to 1; received 1.5"),
         ("epochs=3", r"--set expects section.key=value, received 'epochs=3'"),
         ("train.epochs", r"--set expects section.key=value, received 'train.epochs'"),
         ("paths.work.x=1", r"'work' is a value, not a table"),

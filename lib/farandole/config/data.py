@@ -32,6 +32,10 @@ class Data(Section):
     pixel_shape: list[int] = Field(default=[])
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
 
+    max_quarantine_fraction: float = Field(default=1.0, ge=0.0, le=1.0)
+    """A larger share of quarantined records than this ends a job with exit code 3, after preprocess has written them to
+    clean/quarantine."""
+
     @field_validator("label_table")
     @classmethod
     def _beside_the_images(cls, table: str, info: ValidationInfo) -> str:

@@ -17,6 +17,7 @@ from farandole.core.fingerprint import fingerprint
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import ConfigError
 from farandole.log import say
+from farandole.pipeline.clean_summary import check_quarantine, say_clean
 from farandole.spark.preprocess.clean import preprocess
 from farandole.spark.rebalance.rebalance import rebalance
 from farandole.spark.source.records import list_source, source_fingerprint
@@ -35,25 +36,25 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
 
     Raises:
         ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
-        DataError: the input, or what lies in clean/, is bad.
+        DataError: the input, or what lies in clean/, is bad, or too much of it is quarantined.
     """
+    _make_work(config.work)
     _keep_source_apart(config.data, config.work)
     listing = list_source(config.data, config.missing)
-    settings = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))
+    sections = {"data", "image", "missing", "split"}
+    settings = fingerprint(config.model_dump(include=sections, exclude={"data": {"max_quarantine_fraction"}}))
     own = fingerprint([settings, RULES_VERSION])
     parent = source_fingerprint(config.data, listing)
     reason = _why_stale(config.work / "clean", own, parent, "the input")
     if reason is None:
         say("preprocess: up to date")
-        return read_manifest(config.work / "clean")
+        manifest = read_manifest(config.work / "clean")
+        check_quarantine(config.data.max_quarantine_fraction, manifest, config.work / "clean")
+        return manifest
     announce("preprocess", reason, config.pipeline, asked)
     manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
-    kept = sum(split.num_rows for split in manifest.splits.values())
-    rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
-    say(
-        f"preprocess: {manifest.input_rows} records = {kept} kept + {sum(manifest.quarantine.values())} quarantined "
-        f"({rejected}) + {manifest.deduplicated_rows} deduplicated"
-    )
+    say_clean(manifest, config.work / "clean")
+    check_quarantine(config.data.max_quarantine_fraction, manifest, config.work / "clean")
     return manifest
 
 
@@ -75,6 +76,15 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
     sizes = {name: (split.num_rows, len(split.files)) for name, split in manifest.splits.items()}
     say("rebalance: " + ", ".join(f"{name} {rows} rows in {files} files" for name, (rows, files) in sizes.items()))
     return manifest
+
+
+def _make_work(work: Path) -> None:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.work {str(work)!r} cannot be made: {error.strerror}; choose a directory that can be written"
+        ) from error
 
 
 def _keep_source_apart(data: Data, work: Path) -> None:

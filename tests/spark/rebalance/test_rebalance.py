@@ -152,6 +152,14 @@ def check_rows(found: pa.Table, before: pa.Table, entry: SplitEntry) -> None:
     assert entry.id_checksum == f"{checksum:016x}"
 
 
+def test_what_becomes_of_each_class_is_said(spark, tmp_path, capfd):
+    clean = write_clean(tmp_path, tables())
+    rebalance(spark, config_for(tmp_path, "oversample", max_repeats=2), clean, config_fingerprint="cf")
+    assert (
+        "rebalance: oversample: 57 train rows -> 73: 'cat' 41, 'dog' 13 -> 26, 'eel' 3 -> 6;" in capfd.readouterr().err
+    )
+
+
 def test_manifest_carries_the_past_over(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     manifest = rebalance(spark, config_for(tmp_path, "weights"), clean, config_fingerprint="cf")

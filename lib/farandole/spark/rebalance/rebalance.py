@@ -25,6 +25,8 @@ from farandole.core.plan.layout import rows_within
 from farandole.core.plan.order_statistics import Combine, Measure, Scan, keys_at_ranks
 from farandole.core.plan.rebalance_plan import Piece, RebalancePlan, plan_rebalance
 from farandole.errors import DataError
+from farandole.log import say
+from farandole.spark.rebalance.balance_line import balance_line
 from farandole.spark.rebalance.keep import keep_files
 from farandole.spark.rebalance.move import (
     Cuts,
@@ -72,6 +74,9 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     plan = plan_rebalance(
         clean, balance, config.work / "clean", seed=config.balance.seed, num_files=config.layout.num_files
     )
+    line = balance_line(config.balance, before, balance.targets)
+    if line:
+        say(line)
     target = config.work / "balanced"
     with commit.new_directory(target) as directory:
         kept = config.layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, config.layout, directory)

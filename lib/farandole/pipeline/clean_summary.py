@@ -1,0 +1,55 @@
+"""What a job says of clean/, and what it refuses, by the counts in the manifest."""
+
+from pathlib import Path
+
+from farandole.core.dataset.manifest import Manifest
+from farandole.errors import DataError
+from farandole.log import say
+from farandole.spark.preprocess.remarks import MAX_NAMED, explain
+
+MIN_TEST_ROWS = 10
+"""Of a class: with fewer, one picture more or less moves its figures by more than a tenth."""
+
+
+def say_clean(manifest: Manifest, directory: Path) -> None:
+    """Where all records went, and a warning of classes with few test rows.
+
+    Args:
+        manifest: of clean/.
+        directory: clean/.
+    """
+    kept = sum(split.num_rows for split in manifest.splits.values())
+    rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
+    where = f", in {directory / 'quarantine'}" if manifest.quarantine else ""
+    say(
+        f"preprocess: {manifest.input_rows} records = {kept} kept + {sum(manifest.quarantine.values())} quarantined "
+        f"({rejected}{where}) + {manifest.deduplicated_rows} deduplicated"
+    )
+    test = manifest.splits["test"].class_counts
+    few = sorted((count, name) for name, count in test.items() if count < MIN_TEST_ROWS)
+    if few and sum(test.values()):
+        named = ", ".join(f"{name!r} {count}" for count, name in few[:MAX_NAMED])
+        say(
+            f"preprocess: warning: {len(few)} of {len(test)} classes have fewer than {MIN_TEST_ROWS} test rows, "
+            f"so their figures say little: {named}{', ...' if len(few) > MAX_NAMED else ''}"
+        )
+
+
+def check_quarantine(max_fraction: float, manifest: Manifest, directory: Path) -> None:
+    """Refuses to go on with a data set of which too much was rejected.
+
+    Args:
+        max_fraction: of the records.
+        manifest: of clean/.
+        directory: clean/.
+
+    Raises:
+        DataError: names the reasons.
+    """
+    rejected = sum(manifest.quarantine.values())
+    if rejected > max_fraction * manifest.input_rows:
+        raise DataError(
+            f"{rejected} of {manifest.input_rows} records are quarantined, more than "
+            f"data.max_quarantine_fraction = {max_fraction} allows: {explain(manifest.quarantine, {})}; "
+            f"they are listed in {directory / 'quarantine'}"
+        )
