@@ -21,8 +21,8 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """One plain line on stderr, never styled or wrapped, so that scripts can read it."""
-    console().print(message, markup=False)
+    """Plain text on stderr, never styled or wrapped, so that scripts can read it; nothing in it steers a terminal."""
+    console().print(_printable(message), markup=False)
 
 
 def on_terminal() -> bool:
@@ -35,6 +35,12 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, FarandoleError):
         return f"error[{error.exit_code}]: " + " ".join(str(error).split())
     return f"error[1]: {type(error).__name__}: {gist(str(error))}"
+
+
+def _printable(text: str) -> str:
+    """With control characters and half characters, as names and files may hold them, escaped."""
+    signs = (sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+    return text if text.isprintable() else "".join(signs)
 
 
 def gist(text: str) -> str:
