@@ -53,7 +53,7 @@ class Data(Section):
                 f"data.label_table stands beside a folder of images, but data.source is {self.source!r}; "
                 f"received {self.label_table!r}"
             )
-        if self.label_table and not self.label_table.endswith((".csv", ".json", ".jsonl")):
+        if self.label_table and not self.label_table.lower().endswith((".csv", ".json", ".jsonl")):
             raise ValueError(f"data.label_table = {self.label_table!r}; expected a .csv, .json or .jsonl file")
         if self.pixel_shape and (len(self.pixel_shape) not in (2, 3) or min(self.pixel_shape) < 1):
             raise ValueError(

@@ -1,6 +1,8 @@
 """Label tables beside a folder: every row and every file is a record, and what the table says is what counts."""
 
+import json
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,51 @@ def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
         ),
         ("labels.csv", b"file,class\n1,2\n", r"whose columns are file, class: data.label_column: the table has no"),
         ("labels.jsonl", b'{"file": 1, "label": 2}', r"data.image_column = 'file' is int64; expected strings: paths"),
+        (
+            "labels.csv",
+            "file,label\n1,x\n".encode("utf-16"),
+            r"labels.csv' is not CSV .*: it is UTF-16; save it as UTF-8",
+        ),
+        (
+            "labels.csv",
+            "file,label\n1,x\n".encode("utf-32"),
+            r"is not CSV with a header: it is UTF-32; save it as UTF-8",
+        ),
+        (
+            "labels.csv",
+            "file,label\n1,x\n".encode("utf-16-le"),
+            r": it is UTF-16 without a byte order mark, or no text;",
+        ),
+        (
+            "labels.json",
+            '{"file": "1"}'.encode("utf-16"),
+            r"labels.json' is not JSON .*: it is UTF-16; save it as UTF-8",
+        ),
+        (
+            "labels.csv",
+            b"file;label\r\n1;2,5\r\n",
+            r"not CSV .*: its fields are parted by semicolons; part them by commas",
+        ),
+        (
+            "labels.CSV",
+            b"file\tlabel\n1\tx\n",
+            r"labels.CSV' is not CSV .*: its fields are parted by tabs; part them by",
+        ),
+        (
+            "labels.json",
+            b'{"1": "x", "2": "y"}',
+            r"it is one object of 2 keys, such as '1'; give .*, {\"file\": PATH, \"la",
+        ),
+        (
+            "labels.csv",
+            b'file,label\n1,x\n2,"y\n3,x\n4,"y\n',
+            r"line 3: 'label' goes on over 3 lines, 'y\\n3,x\\n4,y'; is a q",
+        ),
+        (
+            "labels.csv",
+            b'file,label\n"1,x\r\n2",y\r\n',
+            r"line 2: 'file' goes on over 2 lines, .*close it, or double it",
+        ),
         ("labels.jsonl", b'{"file": "1", "label": 0.5}', r"data.label_column = 'label' is double; expected integers"),
     ],
 )
@@ -169,6 +216,63 @@ def test_tables_that_will_not_do_are_named(tmp_path: Path, name: str, content: b
     with pytest.raises((DataError, ConfigError), match=message) as caught:
         listing_of(config_for(tmp_path, name))
     assert caught.value.exit_code == (2 if "has no" in message and "column:" in message else 3)
+
+
+def test_a_json_map_is_refused_before_each_key_is_a_column(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1")
+    write(tmp_path, json.dumps({f"img/{number}.png": "cat" for number in range(20_000)}), "labels.json")
+    with pytest.raises(DataError, match=r"it is one object of 20000 keys, such as 'img/0.png'; give") as caught:
+        listing_of(config_for(tmp_path, "labels.json"))
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1")
+    write(tmp_path, ",".join(f"c{number}" for number in range(500)) + "\n" + ",".join("1" * 500) + "\n")
+    with pytest.raises(
+        ConfigError, match=r"whose columns are c0, .*, c19, \.\.\. \(500 in all\): data.image_col"
+    ) as caught:
+        listing_of(config_for(tmp_path))
+    assert "c20" not in str(caught.value)
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1", "2")
+    write(tmp_path, ",file,label,,\n0,1,x,,\n1,2,y,,\n", "labels.CSV")
+    assert listed(config_for(tmp_path, "labels.CSV"), "image_id", "class_name", "reason") == [
+        ("1", "x", None),
+        ("2", "y", None),
+    ]
+
+
+def test_a_text_that_takes_in_rows_is_warned_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "raw", "1", "2", "3")
+    write(tmp_path, 'file,label,note\n1,x,"two\nlines, as texts have"\n2,y,ok\n')
+    listing_of(config_for(tmp_path))
+    assert capfd.readouterr().err == ""
+    write(tmp_path, 'file,label,note\n1,x,"5\n2,y,ok\n3,y,"5\n')
+    listing_of(config_for(tmp_path))
+    assert "preprocess: warning: label table '" in (said := capfd.readouterr().err)
+    assert "labels.csv', line 2: 'note' goes on over 3 lines, '5\\n2,y,ok\\n3,y,5'; is a quote not closed?" in said
+
+
+def test_names_in_another_spelling_are_found(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Käfer.bmp")
+    put(tmp_path / "raw", decomposed, "a/1.BMP", "a/2.bmp", "a/2.txt", "b/3.png", "b/3.jpg", "c\\4.bmp")
+    write(tmp_path, "file,label\nKäfer,x\na\\1,x\n.\\a\\2.bmp,x\na/2,x\nb/3,x\nc\\4.bmp,x\n..\\a\\2.bmp,x\n")
+    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "image_id", "class_name", "reason", "detail")}
+    gone = "there is no such file; the folder has 'a/2.txt', which no row names"
+    no_row = "no row of the label table names the file"
+    assert found == {
+        decomposed: ("x", None, None),
+        "a/1.BMP": ("x", None, None),
+        "a/2.bmp": ("x", None, None),
+        "a/2.bmp//2": ("x", None, None),
+        "b/3": (None, "missing_image", gone),  # two could be meant
+        "c\\4.bmp": ("x", None, None),
+        "..\\a\\2.bmp": (None, "missing_image", gone),
+        **dict.fromkeys(["a/2.txt", "b/3.png", "b/3.jpg"], (None, "missing_label", no_row)),
+    }
 
 
 def test_configs_that_will_not_do(tmp_path: Path) -> None:

@@ -13,17 +13,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
 
 from farandole.config.data import Data, Missing
 from farandole.errors import ConfigError, DataError, FarandoleError
+from farandole.spark.source.file_names import find_names, normal_path
 from farandole.spark.source.folder import check_folder, reject_file, walk
+from farandole.spark.source.label_file import is_csv, read_label_file
 from farandole.spark.source.listing import LISTING, escape_name, list_row
 from farandole.spark.source.table_columns import check_columns, check_fill, plain_type, refuse_repeated_ids
-from farandole.spark.source.table_files import one_line, text_type
+from farandole.spark.source.table_files import text_type
 from farandole.spark.source.table_rows import convert_rows, wanted_columns
 
+_MAX_NAMED = 20
 _Files = dict[str, os.stat_result | None]
 
 
@@ -48,9 +49,10 @@ def list_labelled(data: Data, missing: Missing) -> pa.Table:
     table, kinds = _read_checked(data, missing, path)
     own_name = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
     files: _Files = {name: status for name, status in walk(root) if name != own_name}
-    names = [_normal(name or "") for name in table[data.image_column].to_pylist()]
-    rows = _labelled_rows(data, missing, table, kinds, names, files)
+    names = find_names([normal_path(name or "") for name in table[data.image_column].to_pylist()], files)
     named = set(names)
+    orphan = min((name for name in files if name not in named), default=None)
+    rows = _labelled_rows(data, missing, table, kinds, names, files, _no_file(orphan))
     orphans = [
         list_row(escape_name(name), status=status, rejection=reject_file(name, status) or _NO_ROW)
         for name, status in files.items()
@@ -62,6 +64,12 @@ def list_labelled(data: Data, missing: Missing) -> pa.Table:
     return listing.sort_by("image_id").combine_chunks().replace_schema_metadata(metadata)
 
 
+def _no_file(orphan: str | None) -> tuple[str, str]:
+    """Why a row is rejected whose file is not there; a name beside it shows how names should be spelled."""
+    beside = f"; the folder has {escape_name(orphan)!r}, which no row names" if orphan else ""
+    return "missing_image", f"there is no such file{beside}"
+
+
 _NO_ROW = ("missing_label", "no row of the label table names the file")
 
 
@@ -69,7 +77,7 @@ def _read_checked(data: Data, missing: Missing, path: Path) -> tuple[pa.Table, d
     """The columns that are used, and their types."""
     if not path.exists():
         raise ConfigError(f"data.label_table {str(path)!r} does not exist; paths are relative to data.path")
-    table = _read(data, path)
+    table = read_label_file(data, path)
     names = table.schema.names
     try:
         if len(set(names)) != len(names):
@@ -82,39 +90,17 @@ def _read_checked(data: Data, missing: Missing, path: Path) -> tuple[pa.Table, d
         if not table.num_rows:
             raise DataError("it has no rows")
     except FarandoleError as error:
-        raise type(error)(f"label table {str(path)!r}, whose columns are {', '.join(names)}: {error}") from error
+        raise type(error)(f"label table {str(path)!r}, whose columns are {_some(names)}: {error}") from error
     wanted = sorted(wanted_columns(data, missing, with_images=True))
     table = table.select(wanted).combine_chunks()
     label = data.label_column
-    if kinds[label] == "string" and path.suffix == ".csv" and text_type(set(table[label].to_pylist())) == "int64":
+    if kinds[label] == "string" and is_csv(path) and text_type(set(table[label].to_pylist())) == "int64":
         table = table.set_column(wanted.index(label), label, table[label].cast(pa.int64()))
     return table, {name: plain_type(table[name].type) for name in wanted}
 
 
-def _read(data: Data, path: Path) -> pa.Table:
-    expected = "CSV with a header" if path.suffix == ".csv" else "JSON with an object per line"
-    try:
-        size = min(max(path.stat().st_size, 1), 2**31 - 1)  # one block, so that a column's type follows from all rows
-        table = _read_csv(data, path, size) if path.suffix == ".csv" else _read_json(path, size)
-        table.validate(full=True)  # JSON is read without a look at its UTF-8
-        return table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"data.label_table {str(path)!r} is not {expected}: {one_line(error)}") from error
-
-
-def _read_csv(data: Data, path: Path, block_size: int) -> pa.Table:
-    # Not left to be guessed: "007" is no number, and "true" may be a class.
-    texts = dict.fromkeys((data.image_column, data.label_column, data.id_column, data.split_column), pa.string())
-    return pa.csv.read_csv(
-        path,
-        read_options=pa.csv.ReadOptions(block_size=block_size),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types=texts),
-    )
-
-
-def _read_json(path: Path, block_size: int) -> pa.Table:
-    return pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=block_size))
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > _MAX_NAMED else "")
 
 
 def _empty_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -123,14 +109,14 @@ def _empty_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([column.take(places)])
 
 
-def _normal(name: str) -> str:
-    """The path without empty and "." steps, so that it is what `walk` gives and never has "//" in it."""
-    steps = "/".join(step for step in name.split("/") if step not in ("", "."))
-    return f"/{steps}" if name.startswith("/") else steps
-
-
 def _labelled_rows(
-    data: Data, missing: Missing, table: pa.Table, kinds: dict[str, str], names: list[str], files: _Files
+    data: Data,
+    missing: Missing,
+    table: pa.Table,
+    kinds: dict[str, str],
+    names: list[str],
+    files: _Files,
+    no_file: tuple[str, str],
 ) -> pa.Table:
     converted = convert_rows(data, missing, table, data.label_table, 0, kinds, with_images=False)
     own_ids = converted["image_id"].to_pylist() if data.id_column else _ids(names)
@@ -141,7 +127,7 @@ def _labelled_rows(
             split=split,
             class_name=class_name,
             status=files.get(name),
-            rejection=_reject_path(name, files) or ((reason, detail) if reason else None),
+            rejection=_reject_path(name, files, no_file) or ((reason, detail) if reason else None),
         )
         for image_id, name, split, class_name, reason, detail in zip(
             own_ids,
@@ -176,13 +162,13 @@ def _ids(names: list[str]) -> list[str]:
     return ids
 
 
-def _reject_path(name: str, files: _Files) -> tuple[str, str] | None:
+def _reject_path(name: str, files: _Files, no_file: tuple[str, str]) -> tuple[str, str] | None:
     if not name:
         return "missing_image", "the path is null or empty"
     if name.startswith("/") or ".." in name.split("/"):
         return "unsafe_path", "an absolute path, or one with .."
     if name not in files:
-        return "missing_image", "there is no such file"
+        return no_file
     return reject_file(name, files[name])
 
 

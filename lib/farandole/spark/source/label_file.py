@@ -1,0 +1,129 @@
+"""The file of a label table as an Arrow table: CSV with a header, or JSON with an object per line.
+
+What people's tools write instead is named as what it is: another encoding, other separators, one JSON object for all
+files, a quote that nothing closes.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+
+from farandole.config.data import Data
+from farandole.errors import DataError
+from farandole.log import say
+from farandole.spark.source.table_files import one_line
+
+_ENCODINGS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""By their byte order mark, the longer ones first."""
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a label table is CSV, by its name: labels.csv, LABELS.CSV."""
+    return path.suffix.lower() == ".csv"
+
+
+def read_label_file(data: Data, path: Path) -> pa.Table:
+    """All columns that have a name.
+
+    Args:
+        data: in CSV the columns that it names are texts, whatever they look like.
+        path: of the table.
+
+    Raises:
+        DataError: it is neither, or a value that is used goes over several lines; names what was found.
+    """
+    expected = "CSV with a header" if is_csv(path) else "JSON with an object per line"
+    try:
+        content = path.read_bytes()
+        other = _other_kind(data, content, path)
+        if other:
+            raise DataError(f"data.label_table {str(path)!r} is not {expected}: {other}")
+        size = min(max(len(content), 1), 2**31 - 1)  # one block, so that a column's type follows from all rows
+        table = _read_csv(data, content, size) if is_csv(path) else _read_json(content, size)
+        table.validate(full=True)  # JSON is read without a look at its UTF-8
+        table = table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"data.label_table {str(path)!r} is not {expected}: {one_line(error)}") from error
+    # Nameless: an index, or what follows commas at the end of lines. Nobody can ask for them.
+    table = table.select([index for index, name in enumerate(table.schema.names) if name])
+    if is_csv(path):
+        _look_for_open_quotes(data, table, path, content)
+    return table
+
+
+def _other_kind(data: Data, content: bytes, path: Path) -> str | None:
+    """What the file is instead, where its first bytes tell."""
+    mark = next((name for mark, name in _ENCODINGS.items() if content.startswith(mark)), None)
+    if mark or b"\0" in content[:4096]:
+        return f"it is {mark or 'UTF-16 without a byte order mark, or no text'}; save it as UTF-8"
+    if not is_csv(path):
+        return _one_object(data, content)
+    header = content.splitlines()[0].decode("utf-8", "replace") if content else ""
+    parts = [name for sign, name in _SEPARATORS.items() if sign in header]
+    return f"its fields are parted by {parts[0]}; part them by commas" if parts and "," not in header else None
+
+
+def _one_object(data: Data, content: bytes) -> str | None:
+    """Told apart before Arrow makes a column of each key, which takes minutes."""
+    try:
+        text = content.decode("utf-8-sig").strip()
+        found, end = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or not found or data.image_column in found or end < len(text):
+        return None
+    return (
+        f"it is one object of {len(found)} keys, such as {next(iter(found))!r}; "
+        f"give each image a line, {{{json.dumps(data.image_column)}: PATH, {json.dumps(data.label_column)}: CLASS}}"
+    )
+
+
+def _read_csv(data: Data, content: bytes, block_size: int) -> pa.Table:
+    # Not left to be guessed: "007" is no number, and "true" may be a class.
+    return pa.csv.read_csv(
+        pa.py_buffer(content),
+        read_options=pa.csv.ReadOptions(block_size=block_size),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(_text_columns(data), pa.string())),
+    )
+
+
+def _read_json(content: bytes, block_size: int) -> pa.Table:
+    return pa.json.read_json(pa.py_buffer(content), read_options=pa.json.ReadOptions(block_size=block_size))
+
+
+def _text_columns(data: Data) -> list[str]:
+    return [data.image_column, data.label_column, data.id_column, data.split_column]
+
+
+def _look_for_open_quotes(data: Data, table: pa.Table, path: Path, content: bytes) -> None:
+    """A value takes in all rows up to the next quote. No path and no class has several lines, other texts may: there it
+    is a warning, where one of the lines looks like a row."""
+    for name in table.schema.names:
+        if table.schema.names.count(name) > 1 or not pa.types.is_string(table[name].type):
+            continue
+        used, num_commas = name in _text_columns(data), table.num_columns - 1
+        pattern = r"[\r\n]" if used else rf"[\r\n]([^,\r\n]*,){{{num_commas}}}[^,\r\n]*(\r|\n|$)"
+        at = pc.match_substring_regex(table[name], pattern).index(True).as_py()
+        if at < 0:
+            continue
+        value = table[name][at].as_py()
+        said = (
+            f"label table {str(path)!r}, line {_line_of(value, content)}: {name!r} goes on over "
+            f"{len(value.splitlines())} lines, {value[:60]!r}; is a quote not closed?"
+        )
+        if used:
+            raise DataError(f"{said} close it, or double it where it belongs to the text")
+        say(f"preprocess: warning: {said}")
+
+
+def _line_of(value: str, content: bytes) -> int:
+    """Where a value begins; by its first line and what follows, up to a quote, which may have been doubled."""
+    parts = re.match(r'[^\r\n"]*[\r\n]+[^\r\n"]*', value)
+    return content[: max(content.find((parts[0] if parts else value).encode()), 0)].count(b"\n") + 1
