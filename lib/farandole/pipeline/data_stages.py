@@ -84,7 +84,7 @@ def _make_work(work: Path) -> None:
     except OSError as error:
         raise ConfigError(
             f"paths.work {str(work)!r} cannot be made: {error.strerror}; choose a directory that can be written"
-        ) from error
+        ) from None  # no stack could be written there
 
 
 def _keep_source_apart(data: Data, work: Path) -> None:
