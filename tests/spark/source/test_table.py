@@ -320,7 +320,9 @@ def test_ids_occur_once_and_are_never_null(spark: SparkSession, tmp_path: Path) 
     with pytest.raises(DataError, match=r"data.id_column = 'key' is null in row x.parquet#1; every row needs an id"):
         run(spark, config_for(tmp_path, id_column="key"))
     put(tmp_path / "raw", "x.parquet", columns | {"key": ["test", None, "dev"]})
-    with pytest.raises(DataError, match=r"data.split_column = 'key' is 'dev' in row x.parquet#2; expected train, val"):
+    with pytest.raises(
+        DataError, match=r"data.split_column = 'key' is 'dev' in row x.parquet#2; expected train, training, val"
+    ):
         run(spark, config_for(tmp_path, split_column="key"))
 
 
