@@ -40,13 +40,13 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
     """
 
     def checked() -> SparkSession:
-        # Fewer slots than ranks are refused before the data stages rather than after.
+        # Batches that do not fit, and fewer slots than ranks, are refused before the data stages rather than after.
+        train = config.train
+        check_batches(config.image.num_bytes, -(-train.global_batch_size // train.num_ranks), train.reader_memory_bytes)
         spark = session()
-        check_slots(spark, config.train)
+        check_slots(spark, train)
         return spark
 
-    train = config.train
-    check_batches(config.image.num_bytes, -(-train.global_batch_size // train.num_ranks), train.reader_memory_bytes)
     manifest = ensure_balanced(checked, config)
     run = RunDirectory(config, manifest)
     if run.is_finished():
@@ -76,7 +76,7 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
         num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
         if num_ranks < train.num_ranks:
             say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
-        for rank in range(num_ranks):  # here already, as it takes them a while to start
+        for rank in range(num_ranks):
             check_memory(manifest, slice_for(plan, rank, num_ranks), train.reader_memory_bytes)
         return launch_ranks(
             spark,

@@ -13,7 +13,7 @@ import numpy as np
 
 from farandole.core.batches.reader import Batch, SplitFiles, concatenate, no_rows, room_for
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.plan.epoch_plan import Slice, row_group_sizes, stored_row_bytes
+from farandole.core.plan.epoch_plan import Slice
 from farandole.errors import DataError, ResourceError
 
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -173,12 +173,11 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     Raises:
         ResourceError: they do not; says which key to change.
     """
-    group_rows = int(row_group_sizes(manifest, "train").max())
+    group_rows = int(np.diff(rank_slice.plan.row_group_ends, prepend=0).max())
     lengths = _held_rows(rank_slice)
     held_rows = int((lengths + group_rows).sum())
-    image = manifest.image
-    ready_bytes = _ready_bytes(image.height * image.width * image.channels, rank_slice.num_rows(0))
-    needed = held_rows * stored_row_bytes(manifest) + ready_bytes
+    held_bytes = held_rows * manifest.image.row_bytes(manifest.splits["train"].files)
+    needed = held_bytes + _ready_bytes(manifest.image.num_bytes, rank_slice.num_rows(0))
     if needed > limit_bytes:
         raise ResourceError(
             f"the reader of rank {rank_slice.rank} needs {needed} bytes ({held_rows} rows in {len(lengths)} "

@@ -75,6 +75,17 @@ class ImageEntry(_Part):
     channels: int
     encoding: str
 
+    @property
+    def num_bytes(self) -> int:
+        """Of an image as pixels."""
+        return self.height * self.width * self.channels
+
+    def row_bytes(self, files: list[FileEntry]) -> int:
+        """What a row takes in some files: of raw images no matter of the files, else the mean, at least 1."""
+        if self.encoding == "raw":
+            return self.num_bytes
+        return max(sum(file.num_bytes for file in files) // max(sum(file.num_rows for file in files), 1), 1)
+
 
 class Stats(_Part):
     """Mean and deviation of the train split's pixels, per channel, on the scale 0 to 255."""

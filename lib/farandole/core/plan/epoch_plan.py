@@ -170,7 +170,8 @@ def plan_epoch(manifest: Manifest, *, epoch: int, seed: int, global_batch_size: 
         raise DataError("the train split has no rows; nothing can be trained on it")
     order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(sizes)).astype(np.int64)
     num_streams = max(1, min(MAX_STREAMS, global_batch_size, len(sizes) // ROW_GROUPS_PER_STREAM))
-    window_rows = max(int(sizes.max()), min(WINDOW_ROWS, WINDOW_BYTES // stored_row_bytes(manifest)) // num_streams)
+    row_bytes = manifest.image.row_bytes(manifest.splits["train"].files)
+    window_rows = max(int(sizes.max()), min(WINDOW_ROWS, WINDOW_BYTES // row_bytes) // num_streams)
     return EpochPlan(
         epoch=epoch,
         global_batch_size=global_batch_size,
@@ -200,14 +201,6 @@ def slice_for(plan: EpochPlan, rank: int, world_size: int) -> Slice:
     if not 0 <= rank < world_size:
         raise ConfigError(f"rank must be in [0, {world_size}); received {rank}")
     return Slice(plan, rank, world_size)
-
-
-def stored_row_bytes(manifest: Manifest) -> int:
-    """What a row of the train split takes in its files, hence in a reader's memory; of JPEG images the mean."""
-    image, train = manifest.image, manifest.splits["train"]
-    if image.encoding == "raw":
-        return image.height * image.width * image.channels
-    return max(1, sum(file.num_bytes for file in train.files) // max(1, train.num_rows))
 
 
 def row_group_sizes(manifest: Manifest, split: str) -> np.ndarray:

@@ -106,7 +106,8 @@ def plan_rebalance(
     repeats[0] = [balance.repeats[name] for name in names]
     extras[0] = [balance.extras[name] for name in names]
     targets = counts * repeats + extras
-    row_bytes = _row_bytes(clean)
+    # Of raw images no matter of how the clean rows lie in files, so neither is the number of files.
+    row_bytes = clean.image.row_bytes([file for split in splits for file in split.files])
     train_rows, *other_rows = targets.sum(axis=1).tolist()
     train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, num_files)
     files_of = [train_files, *(layout.num_files_like(rows, train_rows, train_files) for rows in other_rows)]
@@ -123,14 +124,6 @@ def plan_rebalance(
         targets=targets.ravel(),
         dealt=[layout.deal_classes(*pair) for pair in zip(targets, files_of, strict=True)],
     )
-
-
-def _row_bytes(clean: Manifest) -> int:
-    """For raw images it does not depend on how the clean rows lie in files, so neither does the number of files."""
-    if clean.image.encoding == "raw":
-        return clean.image.height * clean.image.width * clean.image.channels
-    files = [file for split in clean.splits.values() for file in split.files]
-    return max(sum(file.num_bytes for file in files) // sum(file.num_rows for file in files), 1)
 
 
 def _piece_bytes(row_bytes: int, num_files: int) -> int:

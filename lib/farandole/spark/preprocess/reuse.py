@@ -107,9 +107,9 @@ def _keys(listing: pq.ParquetFile) -> pa.Array:
 
 
 def _write_index(spark: SparkSession, directory: Path, manifest: Manifest, staging: Path) -> OldPictures:
-    """Tasks verify the old files and index them; the driver sorts what they have found."""
+    """Tasks index the old files; the driver sorts what they have found. A picture is compared when it is taken over."""
     entries = [entry for split in manifest.splits.values() for entry in split.files]
-    row_bytes = manifest.image.height * manifest.image.width * manifest.image.channels
+    row_bytes = manifest.image.num_bytes
     pieces = [f"old/part-{number:05d}.parquet" for number in range(len(entries))]
 
     def task(number: int) -> None:

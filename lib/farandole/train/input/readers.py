@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 from farandole.core.batches.reader import Batch, SplitFiles
-from farandole.core.batches.slice_reader import check_memory, read_slice
+from farandole.core.batches.slice_reader import read_slice
 from farandole.core.plan.epoch_plan import Slice
 from farandole.train.input.petastorm_reader import read_with_petastorm
-
-__all__ = ["check_memory", "open_reader"]
 
 
 def open_reader(name: str, files: SplitFiles, rank_slice: Slice, *, start_step: int) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ from farandole.train.blame import Where
 from farandole.train.horovod.distributed import agree
 from farandole.train.input.augment import augmented
 from farandole.train.input.prefetch import Prefetcher
-from farandole.train.input.readers import check_memory, open_reader
+from farandole.train.input.readers import open_reader
 from farandole.train.progress import Progress
 from farandole.train.run.checkpoint import Position
 from farandole.train.run.history import History
@@ -49,12 +49,10 @@ class Run:
 
         Raises:
             DataError: ranks have different data sets; says which files differ.
-            ResourceError: this rank's part of the input does not fit into train.reader_memory_bytes.
         """
         plan = self._plan(epoch)
         self.progress.enter(Phase.SUMMING)
         agree(plan.fingerprint, "epoch plan", {f.path: f.sha256 for f in self.manifest.splits["train"].files})
-        check_memory(self.manifest, self._slice(plan), self.train.reader_memory_bytes)
         return plan
 
     def batches(self, plan: EpochPlan, start_step: int) -> Prefetcher:
