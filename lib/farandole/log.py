@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def console() -> Console:
 def say(message: str) -> None:
     """Plain text on stderr, never styled or wrapped, so that scripts can read it; nothing in it steers a terminal."""
     console().print(_printable(message), markup=False)
+
+
+def first_few(texts: Sequence[str], most: int) -> str:
+    """The first of them, parted by commas, with dots behind where there are more."""
+    return ", ".join([*texts[:most], *(["..."] if len(texts) > most else [])])
 
 
 def on_terminal() -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from farandole.core.dataset.manifest import Manifest
 from farandole.errors import DataError
-from farandole.log import say
+from farandole.log import first_few, say
 from farandole.spark.preprocess.remarks import MAX_NAMED, explain
 
 MIN_TEST_ROWS = 10
@@ -28,10 +28,10 @@ def say_clean(manifest: Manifest, directory: Path) -> None:
     test = manifest.splits["test"].class_counts
     few = sorted((count, name) for name, count in test.items() if count < MIN_TEST_ROWS)
     if few and sum(test.values()):
-        named = ", ".join(f"{name!r} {count}" for count, name in few[:MAX_NAMED])
+        named = first_few([f"{name!r} {count}" for count, name in few], MAX_NAMED)
         say(
             f"preprocess: warning: {len(few)} of {len(test)} classes have fewer than {MIN_TEST_ROWS} test rows, "
-            f"so their figures say little: {named}{', ...' if len(few) > MAX_NAMED else ''}"
+            f"so their figures say little: {named}"
         )
 
 

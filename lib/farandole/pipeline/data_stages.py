@@ -49,11 +49,10 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Ma
     if reason is None:
         say("preprocess: up to date")
         manifest = read_manifest(config.work / "clean")
-        check_quarantine(config.data.max_quarantine_fraction, manifest, config.work / "clean")
-        return manifest
-    announce("preprocess", reason, config.pipeline, asked)
-    manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
-    say_clean(manifest, config.work / "clean")
+    else:
+        announce("preprocess", reason, config.pipeline, asked)
+        manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
+        say_clean(manifest, config.work / "clean")
     check_quarantine(config.data.max_quarantine_fraction, manifest, config.work / "clean")
     return manifest
 

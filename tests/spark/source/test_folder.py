@@ -28,6 +28,18 @@ def listed(root: Path) -> list[tuple[str, str | None, str | None, str | None]]:
     return [(row["image_id"], row["split"], row["class_name"], row["reason"]) for row in rows]
 
 
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Folders of this name cannot be listed."""
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
 def test_class_folders(tmp_path: Path) -> None:
     put(
         tmp_path,
@@ -96,14 +108,7 @@ def test_a_tools_folder_that_cannot_be_listed_or_is_a_link_ends_nothing(
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/lib64").symlink_to(tmp_path / "a")
     (tmp_path / "@eaDir").symlink_to(tmp_path / "a")
-    scandir = os.scandir
-
-    def refuse_lost(path: Path) -> object:
-        if Path(path).name == "lost+found":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse_lost)
+    refuse_to_list(monkeypatch, "lost+found")
     assert listed(tmp_path) == [("a/1", None, "a", None)]
 
 
@@ -199,14 +204,7 @@ def test_a_linked_folder_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a/1", "b/2")
-    scandir = os.scandir
-
-    def refuse_b(path: Path) -> object:
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse_b)
+    refuse_to_list(monkeypatch, "b")
     with pytest.raises(DataError, match=r"cannot list folder '.*/b/?': Permission denied"):
         list_folder(folder(tmp_path))
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from farandole.log import say
+from farandole.log import first_few, say
 
 Example = tuple[str, str]
 """The image_id of a rejected record, and the detail."""
@@ -57,16 +57,15 @@ def warn_of_near_names(class_names: Iterable[str]) -> None:
     """One line about classes that may be one."""
     groups = near_names(class_names)
     if groups:
-        named = ", ".join(" and ".join(map(repr, group)) for group in groups[:MAX_NAMED])
+        named = first_few([" and ".join(map(repr, group)) for group in groups], MAX_NAMED)
         say(
-            f"preprocess: warning: {len(groups)} classes have several names that nearly agree: {named}"
-            f"{', ...' if len(groups) > MAX_NAMED else ''}; give them one name if they are one"
+            f"preprocess: warning: {len(groups)} classes have several names that nearly agree: {named}; "
+            f"give them one name if they are one"
         )
 
 
 def warn_of_unused(class_names: Iterable[str]) -> None:
     """One line about names that are no classes, as no image of them is kept."""
-    names = list(class_names)
+    names = [repr(name) for name in class_names]
     if names:
-        named = ", ".join(map(repr, names[:MAX_NAMED])) + (", ..." if len(names) > MAX_NAMED else "")
-        say(f"preprocess: warning: {named}: no usable image, hence no class")
+        say(f"preprocess: warning: {first_few(names, MAX_NAMED)}: no usable image, hence no class")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from farandole.config.layout import Balance
+from farandole.log import first_few
 
 MAX_NAMED = 20
 """Classes that the line names."""
@@ -23,6 +24,6 @@ def balance_line(rules: Balance, before: Mapping[str, int], after: Mapping[str, 
     is_short = rules.strategy == "oversample" and min(after.values()) < max(after.values())
     return (
         f"rebalance: {rules.strategy}: {sum(before.values())} train rows -> {sum(after.values())}: "
-        f"{', '.join(counts[:MAX_NAMED])}{', ...' if len(counts) > MAX_NAMED else ''}"
+        f"{first_few(counts, MAX_NAMED)}"
         f"{f'; no image more than balance.max_repeats = {rules.max_repeats} times' if is_short else ''}"
     )

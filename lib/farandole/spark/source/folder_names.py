@@ -1,6 +1,7 @@
 """What the name of a folder says: a split, a tool that keeps files of its own there, or a class."""
 
 import re
+from functools import lru_cache
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -42,6 +43,7 @@ def is_tool_folder(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _TOOL_FOLDERS
 
 
+@lru_cache(maxsize=1024)  # it is asked for every file
 def split_of(name: str) -> str | None:
     """The split that a folder holds by its name, as train, val or test: Train, testing, train2017, val_set,
     TrainImages; None where the name says more than that, or something else."""
