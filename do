@@ -86,12 +86,11 @@ version() { # command, which prints a version on its first line
 }
 
 describe() { # one line: what will be used, and what does not fit; so that nobody waits for a compiler to hear of Java
-    fitting=$(find_python)
     note=
-    [ -n "$fitting" ] || note=" (does not fit TensorFlow 2.21, which has wheels for 3.11 to 3.13: uv fetches 3.12)"
+    [ -n "$python" ] || note=" (does not fit TensorFlow 2.21, which has wheels for 3.11 to 3.13: uv fetches 3.12)"
     echo "found: ${CXX:-g++} $(version "${CXX:-g++}" --version), make $(version make --version)," \
         "Java $(java_version), uv $(version "$(find_uv)" --version)," \
-        "Python $(version "${fitting:-python3}" --version)$note" >&2
+        "Python $(version "${python:-python3}" --version)$note" >&2
 }
 
 install() {
@@ -102,9 +101,9 @@ install() {
         python3 -m venv .uv
         .uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
     fi
+    python=$(find_python)
     describe
     check_java
-    python=$(find_python)
     if [ -z "$python" ]; then # the distribution ships another
         python=3.12
         "$(find_uv)" python install --quiet --no-bin $python ||

@@ -36,7 +36,8 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
         FarandoleError: whatever ends the data stages, or the ranks.
     """
     manifest = ensure_balanced(session, config)
-    run = _finished_run(config.work, config.evaluate, RunDirectory(config, manifest))
+    runs, named = config.work / "runs", config.evaluate.run
+    run = _named_run(runs, named) if named else _own_run(runs, RunDirectory(config, manifest))
     own = _fingerprint(config.evaluate, run, manifest)
     target = run / "evaluation" / (config.evaluate.name or own[:8])
     if _is_done(target, own):
@@ -59,24 +60,27 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
     return target / "metrics.json"
 
 
-def _finished_run(work: Path, rules: Evaluate, own: RunDirectory) -> Path:
-    """The directory of the run that evaluate.run names, or else of the config's own."""
-    runs = work / "runs"
-    if rules.run:
-        run = runs / rules.run
-        check_links(work, run)
-        is_finished = (run / "metrics.json").exists()
-        remedy = ""
-    else:
-        run, is_finished = own.path, own.is_finished()
-        remedy = "run spark-submit jobs/train.py with the same --config and --set, or "
-    if not is_finished:
-        finished = sorted(path.parent.name for path in runs.glob("*/metrics.json"))
-        raise ConfigError(
-            f"{run} is no finished run, and evaluate does not train; {remedy}set evaluate.run to one of "
-            f"{', '.join(finished[:10]) or 'those that train makes; there is none yet'}"
-        )
-    return run
+def _named_run(runs: Path, name: str) -> Path:
+    """The directory of the finished run of this name."""
+    check_links(runs.parent, runs / name)
+    if not (runs / name / "metrics.json").exists():
+        raise _unfinished(runs, runs / name)
+    return runs / name
+
+
+def _own_run(runs: Path, own: RunDirectory) -> Path:
+    """The directory of the run that the config trains, if it is finished."""
+    if not own.is_finished():
+        raise _unfinished(runs, own.path, "run spark-submit jobs/train.py with the same --config and --set, or ")
+    return own.path
+
+
+def _unfinished(runs: Path, run: Path, remedy: str = "") -> ConfigError:
+    finished = sorted(path.parent.name for path in runs.glob("*/metrics.json"))
+    return ConfigError(
+        f"{run} is no finished run, and evaluate does not train; {remedy}set evaluate.run to one of "
+        f"{', '.join(finished[:10]) or 'those that train makes; there is none yet'}"
+    )
 
 
 def _fingerprint(rules: Evaluate, run: Path, manifest: Manifest) -> str:

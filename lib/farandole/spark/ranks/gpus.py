@@ -60,8 +60,8 @@ def list_gpus() -> list[str]:
 
 def dealt_gpus(rank: int, num_ranks: int) -> list[str]:
     """The GPU of a rank where all ranks are on this host and Spark deals none out: one each, or none at all."""
-    gpus = list_gpus()
-    return gpus[rank : rank + 1] if uses_gpus() and len(gpus) >= num_ranks else []
+    gpus = list_gpus() if uses_gpus() else []
+    return gpus[rank : rank + 1] if len(gpus) >= num_ranks else []
 
 
 def uses_gpus() -> bool:

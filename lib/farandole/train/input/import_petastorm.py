@@ -57,8 +57,9 @@ class _Piece:
         return pq.read_metadata(self.path)
 
     def read(self, columns: set[str], partitions: None) -> pa.Table:
+        assert self.row_group is not None  # petastorm reads row groups, never whole files
         with open_unlisted(Path(self.path)) as file:  # listed, and its footer was compared before petastorm started
-            return read_row_group(file, self.path, self.row_group or 0, list(columns))
+            return read_row_group(file, self.path, self.row_group, list(columns))
 
 
 class _Dataset:
