@@ -93,11 +93,12 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     config = load_config(BENCH.parent / "conf" / "cifar10.toml", [*own, *options.settings])
     spark = start_session("overhead", BENCH.parent / "conf" / "spark" / "local.conf")
     try:
-        manifest = ensure_balanced(lambda: spark, config)
+        with ensure_balanced(lambda: spark, config) as data:
+            manifest = data.manifest
         run = RunDirectory(config, manifest)
         shutil.rmtree(run.path, ignore_errors=True)
-        run.prepare()
-        assignment = Assignment("train", config.model_dump(), str(work / "balanced"), manifest.fingerprint())
+        run.prepare(data.names)
+        assignment = Assignment("train", config.model_dump(), str(data.directory), manifest.fingerprint())
         with Watchers(run.history) as watchers:
             ranks = launch_ranks(
                 spark,

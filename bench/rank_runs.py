@@ -89,7 +89,7 @@ def start(config: Config, data: Path, *, namespaces: Sequence[str] = (), address
     """Starts all ranks of a run: on loopback, or each alone in a network namespace with an address on eth0."""
     manifest = read_manifest(data)
     run = RunDirectory(config, manifest)
-    run.prepare()
+    run.prepare({})
     seats = [Seat(name) for name in namespaces] or [Seat("localhost")] * config.train.num_ranks
     assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
     places, interface = plan_places(seats), "eth0" if namespaces else "lo"

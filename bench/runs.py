@@ -71,14 +71,20 @@ def _pss_bytes(process: psutil.Process) -> int:
 def farandole(work: Path) -> Job:
     from farandole.config.load import parse_config
     from farandole.core.dataset.manifest import read_manifest
+    from farandole.core.dataset.versions import Origin, Version
     from farandole.spark.rebalance.rebalance import rebalance
 
     config = parse_config(
         {"paths": {"work": str(work)}, "layout": {"num_files": NUM_FILES - 2}}
     )  # and 1 for val, 1 for test
     spark = _session()
-    clean = read_manifest(work / "clean")
-    job = _after_one(lambda: rebalance(spark, config, clean, config_fingerprint="bench"))
+    clean, target = Version(work / "clean", read_manifest(work / "clean")), work / "balanced"
+
+    def anew() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        rebalance(spark, config.balance, config.layout, clean, target, Origin("bench", "bench"))
+
+    job = _after_one(anew)
     for path in (work / "clean").rglob("*.parquet"):
         path.touch()  # a worker process hashes a file again only if it has changed
     return job
@@ -126,6 +132,7 @@ def duckdb(work: Path) -> Job:
 
 def preprocess(work: Path) -> Job:
     from farandole.config.load import parse_config
+    from farandole.core.dataset.versions import Origin
     from farandole.spark.preprocess.clean import preprocess
     from farandole.spark.source.records import list_source
 
@@ -136,7 +143,7 @@ def preprocess(work: Path) -> Job:
     def job() -> None:
         shutil.rmtree(work / "preprocessed", ignore_errors=True)  # else it would take the pictures over
         listing = list_source(config.data, config.missing)
-        preprocess(spark, config, listing, config_fingerprint="bench", parent_fingerprint="bench")
+        preprocess(spark, config, listing, work / "preprocessed/clean", Origin("bench", "bench"))
 
     return _after_one(job)
 

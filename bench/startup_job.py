@@ -19,7 +19,7 @@ if __name__ == "__main__":
     stamped_rank.STAMPS.clear()
     stamped_rank.STAMPS.update({"driver's Python runs": STARTED, "job imported": time.time()})
     stamped_rank.stamp_after(jobs, "start_session", "Spark session there")
-    stamped_rank.stamp_after(train_stage, "ensure_balanced", "stages found up to date")
+    stamped_rank.stamp_after(train_stage, "RunDirectory", "stages found up to date")
     launch = train_stage.launch_ranks
 
     def launch_ranks(*arguments, **named):

@@ -46,7 +46,7 @@ def config_for(work, *, num_ranks: int, batch: int = 16, model: dict[str, object
 
 def prepared(config: Config, data) -> RunDirectory:
     run = RunDirectory(config, data[1])
-    run.prepare()
+    run.prepare({})
     return run
 
 

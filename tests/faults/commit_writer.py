@@ -1,8 +1,9 @@
-"""Writers of a small data set that die on command: python commit_writer.py TARGET.
+"""Writers of small data sets that die on command: python commit_writer.py STAGE.
 
 Version 0 is committed at once. Then each line on stdin is a number N: a child is forked that commits version after
-version and kills itself with SIGKILL at its N-th step, a step being a line of farandole/core or a call that Python
-audits, such as open, rename and mkdir. Importing once and forking often makes a kill cost milliseconds.
+version, removes all but the two newest, and kills itself with SIGKILL at its N-th step, a step being a line of
+farandole/core or a call that Python audits, such as open, rename and mkdir. Importing once and forking often makes a
+kill cost milliseconds.
 On stdout: "committed VERSION", "killed at WHAT", and "ended" when the child is gone.
 """
 
@@ -14,24 +15,25 @@ from types import FrameType
 from typing import Any
 
 from balanced_data import write_balanced
-from farandole.core.dataset import commit
-from farandole.core.dataset.manifest import FILE_NAME, read_manifest
+from farandole.core.dataset import commit, versions
+from farandole.core.dataset.manifest import FILE_NAME
 
 CORE = str(Path(commit.__file__).parent)
 AUDITED = ("open", "os.", "fcntl.", "ctypes.", "shutil.")
 
 
-def version_of(target: Path) -> int:
-    """Of a data set that write_version has made."""
-    return int(read_manifest(target).created_by.removeprefix("version "))
+def newest_of(stage: Path) -> int:
+    """The highest number that write_version has made."""
+    return max(int(path.name, 16) for path in versions.list_versions(stage))
 
 
-def write_version(target: Path, version: int) -> None:
+def write_version(stage: Path, version: int) -> None:
     """Commits a data set of three files, none of which is like that of another version."""
-    with commit.new_directory(target) as directory:
+    with commit.new_directory(stage / f"{version:08x}") as directory:
         manifest = write_balanced(directory, train=[[3], [2, 2]], val=2, side=2, seed=version)
         named = manifest.model_copy(update={"created_by": f"version {version}"})
         commit.write_text(directory / FILE_NAME, named.to_json())
+    versions.remove_old_versions(stage, 2, ())
 
 
 def die_at(step: int) -> None:
@@ -56,13 +58,13 @@ def die_at(step: int) -> None:
     sys.settrace(trace)
 
 
-def commit_until_killed(target: Path, step: int) -> None:
+def commit_until_killed(stage: Path, step: int) -> None:
     """Commits versions for ever."""
-    version = version_of(target)
+    version = newest_of(stage)
     die_at(step)
     while True:
         version += 1
-        write_version(target, version)
+        write_version(stage, version)
         os.write(1, f"committed {version}\n".encode())
 
 

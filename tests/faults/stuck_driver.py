@@ -10,4 +10,5 @@ from faults.digits import digits_config, write_files_and_stay
 
 clean.write_files = write_files_and_stay  # type: ignore[assignment]
 LOCAL_CONF = Path(__file__).parents[2] / "conf" / "spark" / "local.conf"
-ensure_clean(lambda: start_session("stuck", LOCAL_CONF), digits_config(Path(sys.argv[1])), asked=True)
+with ensure_clean(lambda: start_session("stuck", LOCAL_CONF), digits_config(Path(sys.argv[1])), asked=True):
+    pass

@@ -74,12 +74,10 @@ def test_hostile_names_in_a_folder_and_its_label_table(spark: SparkSession, root
     rows += [{"file": f"{name}/x.png", "label": name} for name in HOSTILE] + [{"file": "link.png", "label": ".."}]
     (root / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = surroundings(root)
-    manifest = ensure_balanced(
-        lambda: spark,
-        config_for(root, source="folder", label_table=str(root / "labels.jsonl"), image_column="file"),
-    )
-    assert set(manifest.class_names) >= set(names)
-    assert read_manifest(root / "work" / "clean").quarantine["unsafe_path"] == 4
+    config = config_for(root, source="folder", label_table=str(root / "labels.jsonl"), image_column="file")
+    with ensure_balanced(lambda: spark, config) as balanced:
+        assert set(balanced.manifest.class_names) >= set(names)
+        assert balanced.manifest.quarantine["unsafe_path"] == 4
     assert surroundings(root) == before
 
 
@@ -94,8 +92,10 @@ def test_hostile_values_in_a_table(spark: SparkSession, root: Path) -> None:
         pq.write_table(pa.table(columns), root / "raw" / f"source=..%2F..%2F{seed}" / "x.parquet")
     before = surroundings(root)
     columns = {"image_column": "image", "label_column": "label", "id_column": "id"}
-    manifest = ensure_balanced(lambda: spark, config_for(root, source="table", keep_columns=["source"], **columns))
-    assert sorted(manifest.class_names) == sorted(HOSTILE)
+    with ensure_balanced(
+        lambda: spark, config_for(root, source="table", keep_columns=["source"], **columns)
+    ) as balanced:
+        assert sorted(balanced.manifest.class_names) == sorted(HOSTILE)
     assert surroundings(root) == before
 
 
@@ -138,11 +138,11 @@ def test_a_run_whose_directory_is_a_link_to_elsewhere_is_refused(root: Path, lin
     before = surroundings(root)
     run = RunDirectory(config, manifest)
     message = rf"work/{link} is a link to .*/outside.*, and a run writes nothing outside paths.work; remove the link"
-    for refused in (run.is_finished, lambda: run.prepare()):
+    for refused in (run.is_finished, lambda: run.prepare({})):
         with pytest.raises(DataError, match=message):
             refused()
     assert surroundings(root) == before
     (root / "work" / link).unlink()
     (root / "work" / "elsewhere").mkdir()
     (root / "work" / link).symlink_to(root / "work" / "elsewhere")  # inside, it may be as it likes
-    run.prepare()
+    run.prepare({})

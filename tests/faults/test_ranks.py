@@ -38,7 +38,7 @@ def config_for(work, **train) -> Config:
 def launch(spark, config: Config, data, fault=None):
     root, manifest = data
     run = RunDirectory(config, manifest)
-    run.prepare()
+    run.prepare({})
     plan_fault(config.work, fault)
     return launch_ranks(
         spark,

@@ -68,6 +68,12 @@ def everything_in(directory: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+def only(stage: Path, name: str) -> Path:
+    """The file of the only version of a stage."""
+    (path,) = stage.glob(f"*/{name}")
+    return path
+
+
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory):
     """The work directory of a pipeline on digits that has run once, and what the terminal was sent."""
@@ -93,10 +99,9 @@ def test_a_person_sees_a_bar_that_moves_and_last_of_all_the_report(first_run):
 
 
 def test_all_that_a_run_promises_is_there(work):
-    clean = json.loads((work / "clean/manifest.json").read_text())
+    clean, balanced = (json.loads(only(work / stage, "manifest.json").read_text()) for stage in ("clean", "balanced"))
     kept = sum(split["num_rows"] for split in clean["splits"].values())
     assert clean["input_rows"] == 1797 == kept + sum(clean["quarantine"].values()) + clean["deduplicated_rows"]
-    balanced = json.loads((work / "balanced/manifest.json").read_text())
     train = balanced["splits"]["train"]
     assert len(set(train["class_counts"].values())) == 1  # oversampled
     sizes = [file["num_rows"] for file in train["files"]]
@@ -118,8 +123,10 @@ def test_a_second_run_says_up_to_date_and_writes_nothing(work):
     before = everything_in(work)
     code, lines = submit("train", f"paths.work={work}", *QUICK)
     assert code == 0
+    stages = {"preprocess": work / "clean", "rebalance": work / "balanced"}
     assert [line for line in lines if "up to date" in line] == [
-        f"{stage}: up to date" for stage in ("preprocess", "rebalance", "train")
+        *(f"{stage}: up to date, {only(path, 'manifest.json').parent}" for stage, path in stages.items()),
+        "train: up to date",
     ]
     assert everything_in(work) == before
 
@@ -179,7 +186,7 @@ def test_stale_stages_run_again_and_a_gate_that_is_not_met_is_5(work, tmp_path):
 def test_refusals_end_with_one_line_and_their_exit_code(tmp_path, settings, code, message):
     found, lines = submit("train", f"paths.work={tmp_path}/work", *settings)
     assert (found, lines[-1][: len(message)]) == (code, message)
-    assert not (tmp_path / "work/clean").exists()
+    assert not list(tmp_path.glob("work/clean/*"))
 
 
 def _bomb() -> bytes:
@@ -216,8 +223,8 @@ def test_a_messy_folder_is_converted_or_quarantined_by_reason(tmp_path):
     settings = ["data.source=folder", f"data.path={folder}", f"paths.work={tmp_path}/work"]
     code, lines = submit("preprocess", *settings, "image.height=16", "image.width=16", "image.channels=3")
     assert code == 0, "\n".join(lines[-20:])
-    clean = tmp_path / "work/clean"
-    manifest = json.loads((clean / "manifest.json").read_text())
+    manifest_file = only(tmp_path / "work/clean", "manifest.json")
+    clean, manifest = manifest_file.parent, json.loads(manifest_file.read_text())
     reasons = {"not_an_image": 1, "missing_image": 1, "truncated": 1, "too_large": 1}
     assert manifest["quarantine"] == reasons
     assert (manifest["input_rows"], manifest["deduplicated_rows"]) == (69, 1)

@@ -10,9 +10,10 @@ from PIL import Image as Pillow
 
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import Manifest
+from farandole.core.dataset.versions import Version
 from farandole.errors import ConfigError, DataError
 from farandole.pipeline.clean_summary import check_quarantine, say_clean
-from farandole.pipeline.data_stages import ensure_clean
+from farandole.pipeline.data_stages import Session, ensure_clean
 
 DIRECTORY = Path("/work/clean")
 
@@ -67,6 +68,11 @@ def config_for(tmp_path: Path, **data: Any) -> Config:
     )
 
 
+def held(session: Session, config: Config) -> Version:
+    with ensure_clean(session, config) as version:
+        return version
+
+
 def test_the_share_is_checked_in_every_job_and_decodes_nothing_anew(spark: Any, tmp_path: Path) -> None:
     for number in range(8):
         path = tmp_path / "raw" / "ab"[number % 2] / f"{number}.png"
@@ -77,11 +83,11 @@ def test_the_share_is_checked_in_every_job_and_decodes_nothing_anew(spark: Any, 
     with pytest.raises(
         DataError, match=r"2 of 8 records are quarantined, more than data.max_quarantine_fraction = 0.1"
     ):
-        ensure_clean(lambda: spark, strict)
-    assert list((tmp_path / "work/clean/quarantine").iterdir())
+        held(lambda: spark, strict)
+    assert list((tmp_path / "work").glob("clean/*/quarantine/*"))
     with pytest.raises(DataError, match=r"2 of 8 records are quarantined"):
-        ensure_clean(lambda: pytest.fail("up to date"), strict)
-    assert ensure_clean(lambda: pytest.fail("up to date"), config_for(tmp_path)).quarantine == {"blank": 2}
+        held(lambda: pytest.fail("up to date"), strict)
+    assert held(lambda: pytest.fail("up to date"), config_for(tmp_path)).manifest.quarantine == {"blank": 2}
 
 
 def test_a_work_directory_that_cannot_be_made_is_bad_usage(tmp_path: Path) -> None:
@@ -89,4 +95,4 @@ def test_a_work_directory_that_cannot_be_made_is_bad_usage(tmp_path: Path) -> No
     for work in ("/proc/nowhere", f"{tmp_path}/file", f"{tmp_path}/file/deeper"):
         config = parse_config({"paths": {"work": work}})
         with pytest.raises(ConfigError, match=rf"paths.work '{work}' cannot be made: .*; choose a directory that can"):
-            ensure_clean(lambda: pytest.fail("no session is needed"), config)
+            held(lambda: pytest.fail("no session is needed"), config)

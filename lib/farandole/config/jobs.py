@@ -10,12 +10,19 @@ from farandole.config.section import Section
 
 class Paths(Section):
     work: Location = Field(default="work", min_length=1, validate_default=True)
-    """Directory under which everything is written: clean/, balanced/, runs/. All executors must see it at this path."""
+    """Directory under which everything is written: clean/ID/, balanced/ID/, runs/RUN/. All executors must see it at
+    this path."""
 
 
 class Pipeline(Section):
     run_missing_stages: bool = True
     """Whether a job whose input is missing or stale first runs the job before it."""
+    check_source: bool = True
+    """Whether jobs list the raw data first, to see whether these have changed. false: the newest version of clean/ that
+    was made with the same settings is taken as it is; so it is, too, when data.path is not there any more."""
+    keep_versions: int = Field(default=2, ge=1)
+    """How many versions of clean/, and how many of balanced/, stay when there is a new one. What a process reads, or an
+    unfinished run was made from, always stays."""
 
 
 class Evaluate(Section):

@@ -1,10 +1,11 @@
-"""The order of the data stages, as make would see it: a stage runs when its output is missing or stale, else not.
+"""The order of the data stages, as make would see it: a stage runs when the version that it would write is not there.
 
-Stale means that the fingerprint of the config sections it uses, or of its input, is not the one in its manifest; time
-stamps play no part. Spark is started only when a stage has to run.
+A version is named by the settings of its stage and by what the stage reads; time stamps play no part. Spark is started
+only when a stage has to run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -12,69 +13,128 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Data
 from farandole.config.jobs import Pipeline
 from farandole.config.load import Config
-from farandole.core.dataset.manifest import FILE_NAME, Manifest, read_manifest
-from farandole.core.fingerprint import fingerprint
-from farandole.core.record.image import RULES_VERSION
+from farandole.core.dataset.versions import Origin, Version, hold, is_version, read_versions, remove_old_versions
 from farandole.errors import ConfigError
 from farandole.log import say
 from farandole.pipeline.clean_summary import check_quarantine, say_clean
+from farandole.pipeline.origins import balanced_settings, clean_settings, decode_settings
 from farandole.spark.preprocess.clean import preprocess
 from farandole.spark.rebalance.rebalance import rebalance
 from farandole.spark.source.records import list_source, source_fingerprint
+from farandole.train.run.run_directory import versions_of_unfinished
 
 Session = Callable[[], SparkSession]
 """Starts the Spark session, or gives the one that runs already."""
 
 
-def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Manifest:
-    """The manifest of clean/, after running preprocess if it is missing or stale.
+@contextmanager
+def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> Iterator[Version]:
+    """The version of clean/ that the config makes, after running preprocess if it is not there; held while it is used.
 
     Args:
         session: called only when there is work to do.
         config: the pipeline.
-        asked: the user asked for this very stage, so pipeline.run_missing_stages does not matter.
+        asked: the user asked for this very stage, so pipeline.run_missing_stages does not matter, nor does an older
+            version where there is no source.
 
     Raises:
-        ConfigError: the stage would have to run, and pipeline.run_missing_stages is false.
+        ConfigError: the stage would have to run, and pipeline.run_missing_stages is false; or the source is not there.
         DataError: the input, or what lies in clean/, is bad, or too much of it is quarantined.
     """
     _make_work(config.work)
     _keep_source_apart(config.data, config.work)
-    listing = list_source(config.data, config.missing)
-    sections = {"data", "image", "missing", "split"}
-    settings = fingerprint(config.model_dump(include=sections, exclude={"data": {"max_quarantine_fraction"}}))
-    own = fingerprint([settings, RULES_VERSION])
-    parent = source_fingerprint(config.data, listing)
-    reason = _why_stale(config.work / "clean", own, parent, "the input")
-    if reason is None:
-        say("preprocess: up to date")
-        manifest = read_manifest(config.work / "clean")
-    else:
-        announce("preprocess", reason, config.pipeline, asked)
-        manifest = preprocess(session(), config, listing, config_fingerprint=own, parent_fingerprint=parent)
-        say_clean(manifest, config.work / "clean")
-    check_quarantine(config.data.max_quarantine_fraction, manifest, config.work / "clean")
-    return manifest
+    settings = clean_settings(config.data, config.image, config.missing, config.split)
+    check = config.pipeline.check_source
+    unchecked = _unchecked(config.work / "clean", config.data, settings, check=check) if not (check and asked) else None
+    directory = unchecked or _make_clean(session, config, settings, asked)
+    with hold(directory) as version:
+        check_quarantine(config.data.max_quarantine_fraction, version.manifest, directory)
+        yield version
 
 
-def ensure_balanced(session: Session, config: Config, *, asked: bool = False) -> Manifest:
-    """The manifest of balanced/, after running the stages that are missing or stale.
+@contextmanager
+def ensure_balanced(session: Session, config: Config, *, asked: bool = False) -> Iterator[Version]:
+    """The version of balanced/ that the config makes, after running the stages whose versions are not there; held while
+    it is used.
 
     Raises:
         ConfigError: a stage would have to run, and pipeline.run_missing_stages is false.
         DataError: the input, or what lies in clean/ or balanced/, is bad.
     """
-    clean = ensure_clean(session, config)
-    own = fingerprint(config.model_dump(include={"balance", "layout"}))
-    reason = _why_stale(config.work / "balanced", own, clean.fingerprint(), "clean/")
-    if reason is None:
-        say("rebalance: up to date")
-        return read_manifest(config.work / "balanced")
-    announce("rebalance", reason, config.pipeline, asked)
-    manifest = rebalance(session(), config, clean, config_fingerprint=own)
-    sizes = {name: (split.num_rows, len(split.files)) for name, split in manifest.splits.items()}
-    say("rebalance: " + ", ".join(f"{name} {rows} rows in {files} files" for name, (rows, files) in sizes.items()))
-    return manifest
+    with ensure_clean(session, config) as clean:
+        origin, stage = (
+            Origin(balanced_settings(config.balance, config.layout), clean.fingerprint),
+            config.work / "balanced",
+        )
+        directory = stage / origin.version
+        if is_version(directory):
+            say(f"rebalance: up to date, {directory}")
+        else:
+            announce("rebalance", _why(stage, origin, "clean/"), config.pipeline, asked)
+            manifest = rebalance(session(), config.balance, config.layout, clean, directory, origin)
+            sizes = [
+                f"{name} {split.num_rows} rows in {len(split.files)} files" for name, split in manifest.splits.items()
+            ]
+            say(f"rebalance: {', '.join(sizes)}, in {directory}")
+            _remove_old(stage, config.work, config.pipeline.keep_versions)
+        with hold(directory) as version:
+            yield version
+
+
+def _make_clean(session: Session, config: Config, settings: str, asked: bool) -> Path:
+    """The directory of the version, after running preprocess if it is not there."""
+    listing, stage = list_source(config.data, config.missing), config.work / "clean"
+    parent = source_fingerprint(config.data, listing)
+    origin = Origin(settings, parent, decode_settings(config.data, config.image, config.missing), config.data.path)
+    directory = stage / origin.version
+    if is_version(directory):
+        say(f"preprocess: up to date, {directory}")
+    else:
+        announce("preprocess", _why(stage, origin, "the input"), config.pipeline, asked)
+        say_clean(preprocess(session(), config, listing, directory, origin), directory)
+        _remove_old(stage, config.work, config.pipeline.keep_versions)
+    return directory
+
+
+def _unchecked(stage: Path, data: Data, settings: str, *, check: bool) -> Path | None:
+    """The version that is taken without a look at the source: as pipeline.check_source says, or because there is none.
+
+    Raises:
+        ConfigError: there is none, and the versions of these settings were made from another place.
+    """
+    if check and _is_there(data):
+        return None
+    made = [(path, entry.source) for path, entry in read_versions(stage) if entry.config_fingerprint == settings]
+    fitting = [directory for directory, source in made if source == data.path or not check]
+    if fitting:
+        why = "it is not there" if check else "pipeline.check_source is false"
+        say(f"preprocess: {fitting[0]} is used without a look at data.path {data.path!r}, because {why}")
+        return fitting[0]
+    if made:
+        raise ConfigError(
+            f"data.path {data.path!r} does not exist; {made[0][0]} was made with the same settings from "
+            f"{made[0][1]!r}: set pipeline.check_source=false to use it"
+        )
+    return None
+
+
+def _is_there(data: Data) -> bool:
+    """An empty folder is what is left of a file system that is not mounted."""
+    path = Path(data.path)
+    return data.source == "digits" or path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _why(stage: Path, origin: Origin, input_name: str) -> str:
+    """There is no version of this origin."""
+    settings = {manifest.config_fingerprint for _, manifest in read_versions(stage)}
+    if not settings:
+        return f"{stage} has no version yet"
+    return f"{input_name} changed" if origin.config_fingerprint in settings else "its configuration changed"
+
+
+def _remove_old(stage: Path, work: Path, keep: int) -> None:
+    for directory in remove_old_versions(stage, keep, versions_of_unfinished(work)):
+        say(f"removed {directory}, since pipeline.keep_versions = {keep}")
 
 
 def _make_work(work: Path) -> None:
@@ -87,27 +147,15 @@ def _make_work(work: Path) -> None:
 
 
 def _keep_source_apart(data: Data, work: Path) -> None:
-    """What a stage writes replaces what was there, so the source must be elsewhere."""
+    """What a stage writes must not be read as its input, so the source must be elsewhere."""
     for key in ("path", "label_table"):
         given = getattr(data, key)
         source = Path(data.path, given).resolve()
         for output in (work / "clean", work / "balanced"):
             if given and (source == output.resolve() or output.resolve() in source.parents):
                 raise ConfigError(
-                    f"data.{key} {given!r} lies in {output}, which is written anew; choose another paths.work"
+                    f"data.{key} {given!r} lies in {output}, where versions are removed; choose another paths.work"
                 )
-
-
-def _why_stale(directory: Path, own: str, parent: str, input_name: str) -> str | None:
-    """None when the directory holds what would be computed, else why it does not."""
-    if not (directory / FILE_NAME).exists():
-        return f"{directory} does not exist" if not directory.exists() else f"{directory} has no manifest"
-    manifest = read_manifest(directory)
-    if manifest.config_fingerprint != own:
-        return "its configuration changed"
-    if manifest.parent_fingerprint != parent:
-        return f"{input_name} changed"
-    return None
 
 
 def announce(stage: str, reason: str, pipeline: Pipeline, asked: bool) -> None:

@@ -35,29 +35,33 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
         DataError: its model is gone.
         FarandoleError: whatever ends the data stages, or the ranks.
     """
-    manifest = ensure_balanced(session, config)
-    runs, named = config.work / "runs", config.evaluate.run
-    run = _named_run(runs, named) if named else _own_run(runs, RunDirectory(config, manifest))
-    own = _fingerprint(config.evaluate, run, manifest)
-    target = run / "evaluation" / (config.evaluate.name or own[:8])
-    if _is_done(target, own):
-        say("evaluate: up to date")
-        metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
+    with ensure_balanced(session, config) as data:
+        runs, named = config.work / "runs", config.evaluate.run
+        run = _named_run(runs, named) if named else _own_run(runs, RunDirectory(config, data.manifest))
+        own = _fingerprint(config.evaluate, run, data.manifest)
+        target = run / "evaluation" / (config.evaluate.name or own[:8])
+        if _is_done(target, own):
+            say("evaluate: up to date")
+            metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
+        else:
+            where, fingerprint = str(data.directory), data.manifest.fingerprint()
+            assignment = Assignment("evaluate", config.model_dump(), where, fingerprint, str(run / "model"))
+            with exclusive(target):
+                results = _run_evaluation(session, config.train, assignment, target / "logs")
+                names = {"evaluation_fingerprint": own, "versions": data.names}
+                metrics = names | _figures(run, results, config.evaluate.num_wrong_images)
+                (target / "report.html").unlink(missing_ok=True)  # of other figures
+                write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         if not (target / "report.html").exists():
-            draw_report(target / "report.html", run, metrics, manifest, config.work / "balanced")
-    else:
-        data = config.work / "balanced"
-        assignment = Assignment("evaluate", config.model_dump(), str(data), manifest.fingerprint(), str(run / "model"))
-        with exclusive(target):
-            results = _run_evaluation(session, config.train, assignment, target / "logs")
-            trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["train"]
-            wrong = most_confident(results, config.evaluate.num_wrong_images)
-            metrics = {"evaluation_fingerprint": own, "train": trained, **results[0]["metrics"], "wrong_rows": wrong}
-            write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-            draw_report(target / "report.html", run, metrics, manifest, data)
+            draw_report(target / "report.html", run, metrics, data.manifest, data.directory)
     say_figures(metrics)
     say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
     return target / "metrics.json"
+
+
+def _figures(run: Path, results: list[dict[str, Any]], num_wrong_images: int) -> dict[str, Any]:
+    trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["train"]
+    return {"train": trained, **results[0]["metrics"], "wrong_rows": most_confident(results, num_wrong_images)}
 
 
 def _named_run(runs: Path, name: str) -> Path:

@@ -20,18 +20,20 @@ from farandole.spark.session import start_session
 
 
 def preprocess(config: Config, spark: SparkSession | None = None) -> None:
-    """Raw records -> clean/. Raises as `ensure_clean`."""
-    ensure_clean(_session("preprocess", spark), config, asked=True)
+    """Raw records -> clean/ID/. Raises as `ensure_clean`."""
+    with ensure_clean(_session("preprocess", spark), config, asked=True):
+        pass
 
 
 def rebalance(config: Config, spark: SparkSession | None = None) -> None:
-    """clean/ -> balanced/. Raises as `ensure_balanced`."""
-    ensure_balanced(_session("rebalance", spark), config, asked=True)
+    """clean/ID/ -> balanced/ID/. Raises as `ensure_balanced`."""
+    with ensure_balanced(_session("rebalance", spark), config, asked=True):
+        pass
 
 
 def train(config: Config, spark: SparkSession | None = None) -> None:
-    """balanced/ -> runs/RUN/. Raises as `ensure_trained` and `check_gate`."""
-    run, _ = ensure_trained(_session_for_ranks("train", spark, config.train), config, asked=True)
+    """balanced/ID/ -> runs/RUN/. Raises as `ensure_trained` and `check_gate`."""
+    run = ensure_trained(_session_for_ranks("train", spark, config.train), config, asked=True)
     check_gate(config.evaluate, run.metrics)
 
 

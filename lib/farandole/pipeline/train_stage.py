@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from farandole.config.load import Config
 from farandole.core.batches.slice_reader import check_batches, check_memory
 from farandole.core.dataset.commit import exclusive, write_text
-from farandole.core.dataset.manifest import Manifest
+from farandole.core.dataset.versions import Version
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.rank_spec import Assignment
 from farandole.log import say
@@ -25,7 +25,7 @@ from farandole.train.run.run_directory import RunDirectory
 RANK_PROGRAM = "farandole.train.rank"
 
 
-def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[RunDirectory, Manifest]:
+def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirectory:
     """The finished run of this configuration, after running the stages that are missing or stale, and training.
 
     Args:
@@ -47,30 +47,30 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> tuple[Ru
         check_slots(spark, train)
         return spark
 
-    manifest = ensure_balanced(checked, config)
-    run = RunDirectory(config, manifest)
-    if run.is_finished():
-        say("train: up to date")
-        if not run.report.exists():
-            metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-            draw_report(run.report, run.path, metrics, manifest, config.work / "balanced")
-    else:
-        announce("train", f"{run.path} is not finished", config.pipeline, asked)
-        spark = checked()
-        with exclusive(run.path):
-            _run_training(spark, config, manifest, run)
+    with ensure_balanced(checked, config) as data:
+        run = RunDirectory(config, data.manifest)
+        if run.is_finished():
+            say("train: up to date")
+            if not run.report.exists():
+                metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+                draw_report(run.report, run.path, metrics, data.manifest, data.directory)
+        else:
+            announce("train", f"{run.path} is not finished", config.pipeline, asked)
+            spark = checked()
+            with exclusive(run.path):
+                _run_training(spark, config, data, run)
     _show(run)
-    return run, manifest
+    return run
 
 
-def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: RunDirectory) -> None:
-    train, data = config.train, config.work / "balanced"
-    run.prepare()
+def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDirectory) -> None:
+    train, manifest = config.train, data.manifest
+    run.prepare(data.names)
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
     tell_unused_gpus(spark.sparkContext, train.num_ranks)
     plan = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size)
     total = min(train.epochs * plan.num_steps, train.max_steps or train.epochs * plan.num_steps)
-    assignment = Assignment("train", config.model_dump(), str(data), manifest.fingerprint())
+    assignment = Assignment("train", config.model_dump(), str(data.directory), manifest.fingerprint())
 
     def launch(restart: int) -> list[dict[str, Any]]:
         num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
@@ -93,9 +93,10 @@ def _run_training(spark: SparkSession, config: Config, manifest: Manifest, run: 
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     run.check_written(num_epochs=results[0]["metrics"]["train"]["epochs"])
     wrong = most_confident(results, config.evaluate.num_wrong_images)
-    metrics = {"run_fingerprint": run.fingerprint, **results[0]["metrics"], "wrong_rows": wrong}
+    names = {"run_fingerprint": run.fingerprint, "versions": data.names}
+    metrics = {**names, **results[0]["metrics"], "wrong_rows": wrong}
     write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # it says that the run is finished
-    draw_report(run.report, run.path, metrics, manifest, data)
+    draw_report(run.report, run.path, metrics, manifest, data.directory)
 
 
 def _resume_point(run: RunDirectory) -> tuple[int, str]:

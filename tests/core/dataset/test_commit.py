@@ -6,13 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from farandole.core.dataset import commit
 from farandole.core.dataset.commit import check_free, exclusive, new_directory, write_text
 from farandole.errors import ConflictError, DataError, ResourceError
 from farandole.log import error_line
@@ -24,17 +22,17 @@ def publish(target, text):
         (directory / "manifest.json").write_text("{}")
 
 
-def test_new_takes_the_place_of_old_and_leaves_nothing_behind(tmp_path):
+def test_what_is_published_stays_as_it_is_and_nothing_is_left_behind(tmp_path):
     target = tmp_path / "clean"
     publish(target, "old")
-    publish(target, "new")
-    assert (target / "data").read_text() == "new"
+    with pytest.raises(ConflictError, match=r"another process has just written .*clean; run again"):
+        publish(target, "new")
+    assert (target / "data").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean"]
 
 
-def test_an_error_leaves_the_old_one(tmp_path):
+def test_after_an_error_there_is_nothing(tmp_path):
     target = tmp_path / "clean"
-    publish(target, "old")
 
     def fail():
         with new_directory(target) as directory:
@@ -43,8 +41,7 @@ def test_an_error_leaves_the_old_one(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert (target / "data").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_published_without_a_manifest(tmp_path):
@@ -117,89 +114,48 @@ def test_a_lock_file_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch
             pass
 
 
-@pytest.fixture
-def without_exchange(monkeypatch):
-    """A file system that cannot swap two directories in one call, such as NFS."""
-    library = types.SimpleNamespace(renameat2=lambda *arguments: -1)
-    monkeypatch.setattr("farandole.core.dataset.commit.ctypes", types.SimpleNamespace(CDLL=lambda *_, **__: library))
-
-
-@pytest.mark.usefixtures("without_exchange")
-def test_without_an_exchange_the_old_one_moves_aside(tmp_path):
-    for text in ("one", "two", "three"):
-        publish(tmp_path / "clean", text)
-        assert (tmp_path / "clean/data").read_text() == text
-        assert [path.name for path in tmp_path.iterdir()] == ["clean"]
-
-
-@pytest.mark.usefixtures("without_exchange")
-@pytest.mark.parametrize("fatal", [False, True])
-def test_without_an_exchange_the_old_one_comes_back(tmp_path, monkeypatch, fatal):
-    """When the second of two renames fails; and when a kill precedes it, with the next writer."""
-    target, rename, calls = tmp_path / "clean", Path.rename, []
-    publish(target, "old")
-
-    def fail_second(path, to):
-        calls.append(path)
-        if len(calls) == 2 or (fatal and len(calls) > 2):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", fail_second)
-    with pytest.raises(OSError, match="Input/output error"):
-        publish(target, "new")
-    monkeypatch.setattr(Path, "rename", rename)
-    assert target.exists() != fatal
-    with pytest.raises(ZeroDivisionError), new_directory(target):
-        raise ZeroDivisionError
-    assert (target / "data").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
-
-
 def test_everything_is_on_disk_before_it_is_published(tmp_path, monkeypatch):
-    target, fsync, synced, unsynced = tmp_path / "clean", os.fsync, set(), []
-    publish(target, "old")
+    target, fsync, rename, synced, unsynced = tmp_path / "clean", os.fsync, Path.rename, set(), []
 
     def note(descriptor):
         fsync(descriptor)
         synced.add(os.fstat(descriptor).st_ino)
 
-    def look_and_exchange(one, other):
-        unsynced.extend(path for path in [one, *one.rglob("*")] if path.stat().st_ino not in synced)
+    def look_and_rename(path, to):
+        unsynced.extend(inside for inside in [path, *path.rglob("*")] if inside.stat().st_ino not in synced)
         synced.clear()
-        exchange(one, other)
+        rename(path, to)
 
-    exchange = commit._exchange
     monkeypatch.setattr(os, "fsync", note)
-    monkeypatch.setattr(commit, "_exchange", look_and_exchange)
+    monkeypatch.setattr(Path, "rename", look_and_rename)
     with new_directory(target) as directory:
         (directory / "data/split=train").mkdir(parents=True)
         (directory / "data/split=train/part-0").write_text("new")
         (directory / "manifest.json").write_text("{}")
     assert unsynced == []
-    assert tmp_path.stat().st_ino in synced  # the exchange itself, afterwards
+    assert tmp_path.stat().st_ino in synced  # the new name itself, afterwards
 
 
 def test_two_writers_of_one_directory(tmp_path):
-    """While the first lives, the second is refused; when it was killed, the next one clears up what it left."""
+    """While the first lives, the second is refused; when it was killed, whoever writes next clears up what it left."""
     program = (
         "import sys; from pathlib import Path; from farandole.core.dataset.commit import new_directory\n"
         "with new_directory(Path(sys.argv[1])) as directory:\n"
         "    (directory / 'data').write_text('half'); print('writing', flush=True); sys.stdin.read()\n"
     )
     target = tmp_path / "clean"
-    publish(target, "old")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program, str(target)], **pipes) as first:
         assert first.stdout.readline() == b"writing\n"
         with pytest.raises(ConflictError, match=rf"another process is writing {target}; wait for it, or set") as caught:
             publish(target, "second")
         assert error_line(caught.value).startswith("error[1]: another process is writing")
+        publish(tmp_path / "other", "beside it")
+        assert len(list(tmp_path.glob(".clean.tmp-*"))) == 1
         first.kill()
-    assert len(list(tmp_path.glob(".clean.tmp-*"))) == 1
-    assert (target / "data").read_text() == "old"
-    publish(target, "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+    assert not target.exists()
+    publish(tmp_path / "third", "beside it")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "third"]
 
 
 def test_of_many_writers_at_once_one_is_in_and_all_others_are_told(tmp_path):

@@ -1,6 +1,7 @@
 """The preprocess stage on small folders: every record ends in one place, and twice the same gives the same bytes."""
 
 import hashlib
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -21,6 +22,7 @@ from farandole.config.jobs import Paths
 from farandole.config.load import Config, Data
 from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE
+from farandole.core.dataset.versions import Origin
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import files_by_hash
 from farandole.core.record import image
@@ -29,6 +31,7 @@ from farandole.spark.preprocess import clean, decode_parts, duplicates, place_pa
 from farandole.spark.preprocess.clean_files import CleanFile
 from farandole.spark.preprocess.place_parts import SplitCounts
 from farandole.spark.source import records
+from stage_runs import run_preprocess
 
 SIDE = 8
 
@@ -56,9 +59,8 @@ def listing_of(config: Config) -> pa.Table:
 
 
 def run(spark: SparkSession, config: Config) -> Manifest:
-    listing = listing_of(config)
-    fingerprint = records.source_fingerprint(config.data, listing)
-    return clean.preprocess(spark, config, listing, config_fingerprint="c" * 64, parent_fingerprint=fingerprint)
+    shutil.rmtree(config.work / "clean", ignore_errors=True)  # so that nothing is taken over
+    return run_preprocess(spark, config)
 
 
 def rows_of(config: Config, folder: str) -> pa.Table:
@@ -324,7 +326,7 @@ def test_a_failed_run_leaves_the_old_data_set(spark: SparkSession, messy: Config
     with pytest.raises(
         DataError, match=r"only one class has usable images: 'class 0 ü' with 24, out of 31 records; tr"
     ):
-        clean.preprocess(spark, messy, gone, config_fingerprint="c" * 64, parent_fingerprint="p" * 64)
+        clean.preprocess(spark, messy, gone, messy.work / "other", Origin("c" * 64, "p" * 64))
     assert hashes_of(messy.work / "clean") == before
     assert [path.name for path in messy.work.iterdir()] == ["clean"]
 

@@ -17,6 +17,7 @@ from farandole.config.load import Config, parse_config
 from farandole.spark.preprocess import clean, decode_parts, reuse
 from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
 from farandole.spark.source import records, table_files
+from stage_runs import run_preprocess
 
 SIDE = 4
 
@@ -37,10 +38,8 @@ def listing_of(config: Config) -> pa.Table:
 
 def run(spark: SparkSession, config: Config, capfd: pytest.CaptureFixture[str], settings: str = "c") -> str:
     """Runs preprocess, and returns what it says of pictures that it took over."""
-    listing = listing_of(config)
-    parent = records.source_fingerprint(config.data, listing)
     capfd.readouterr()
-    clean.preprocess(spark, config, listing, config_fingerprint=settings * 64, parent_fingerprint=parent)
+    run_preprocess(spark, config, decoding=settings * 64)
     return "".join(line for line in capfd.readouterr().err.splitlines() if "reused" in line)
 
 
@@ -65,7 +64,7 @@ def stage(
     what happens between its look at the old data set and the tasks."""
     staging.mkdir()
     source = records.prepare(spark, config.data, config.missing, config.image, listing_of(config), staging)
-    old = reuse.plan_reuse(spark, config.work / "clean", config.image, staging, settings=settings * 64, version=version)
+    old = reuse.plan_reuse(spark, config.work, config.image, staging, settings=settings * 64, decoders=version)
     then()
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
     num_reused = sum(decode_parts.stage_part(part, config.missing, config.image, old).num_reused for part in parts)

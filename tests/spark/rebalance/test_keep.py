@@ -12,18 +12,16 @@ from pyspark.sql import SparkSession
 from farandole.config.load import Config
 from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.batches.slice_reader import read_slice
-from farandole.core.dataset import commit
 from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import CLEAN
 from farandole.core.fingerprint import id_checksum
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
-from farandole.errors import ConfigError, ConflictError, DataError
-from farandole.pipeline import data_stages
+from farandole.errors import DataError
 from farandole.pipeline.data_stages import ensure_balanced, ensure_clean
 from farandole.spark.rebalance import keep
-from farandole.spark.rebalance.rebalance import rebalance
 from faults.digits import digits_config
+from stage_runs import run_preprocess, run_rebalance
 
 
 def config_for(work: Path, rewrite: str = "auto") -> Config:
@@ -33,7 +31,7 @@ def config_for(work: Path, rewrite: str = "auto") -> Config:
 @pytest.fixture(scope="module")
 def preprocessed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("preprocessed")
-    ensure_clean(lambda: spark, config_for(work))
+    run_preprocess(spark, config_for(work))
     return work / "clean"
 
 
@@ -44,15 +42,19 @@ def clean(preprocessed: Path, tmp_path: Path) -> Manifest:
 
 
 def test_files_that_will_do_are_kept_and_outlive_clean(
-    spark: SparkSession, tmp_path: Path, clean: Manifest, capfd: pytest.CaptureFixture[str]
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = ensure_balanced(lambda: spark, config_for(tmp_path))
+    with ensure_clean(lambda: spark, config_for(tmp_path)) as clean:
+        pass
+    with ensure_balanced(lambda: spark, config_for(tmp_path)) as balanced:
+        pass
     assert "rebalance: the files of clean/ are kept, because no row is added or dropped" in capfd.readouterr().err
-    assert manifest.splits == clean.splits
+    manifest = balanced.manifest
+    assert manifest.splits == clean.manifest.splits
     for split in manifest.splits.values():
-        assert all((tmp_path / "clean" / file.path).samefile(tmp_path / "balanced" / file.path) for file in split.files)
-    ensure_clean(lambda: spark, digits_config(tmp_path, image={"height": 4, "width": 4, "channels": 1}))
-    files = SplitFiles(tmp_path / "balanced", read_manifest(tmp_path / "balanced"), "train")
+        assert all((clean.directory / file.path).samefile(balanced.directory / file.path) for file in split.files)
+    shutil.rmtree(clean.directory)
+    files = SplitFiles(balanced.directory, read_manifest(balanced.directory), "train")
     files.verify()
     plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=100)
     batches = [batch for rank in range(2) for batch in read_slice(files, slice_for(plan, rank, 2))]
@@ -61,26 +63,13 @@ def test_files_that_will_do_are_kept_and_outlive_clean(
     assert f"{checksum:016x}" == manifest.splits["train"].id_checksum
 
 
-def test_other_rules_for_images_make_clean_stale(
-    spark: SparkSession, tmp_path: Path, clean: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = digits_config(tmp_path, pipeline={"run_missing_stages": False})
-    assert ensure_clean(lambda: spark, config) == clean
-    monkeypatch.setattr(data_stages, "RULES_VERSION", data_stages.RULES_VERSION + 1)
-    with pytest.raises(ConfigError, match="preprocess has to run first, because its configuration changed"):
-        ensure_clean(lambda: spark, config)
-
-
 def test_files_of_sorted_classes_are_rewritten(
     spark: SparkSession, tmp_path: Path, clean: Manifest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     entry = clean.splits["train"].files[0]
     table = pq.ParquetFile(tmp_path / "clean" / entry.path).read().cast(CLEAN).sort_by("label")
     sorted_clean = forge(tmp_path, clean, [table.slice(start, 200) for start in range(0, table.num_rows, 200)])
-    auto, always = (
-        rebalance(spark, config_for(tmp_path, rewrite), sorted_clean, config_fingerprint="c")
-        for rewrite in ("auto", "always")
-    )
+    auto, always = (run_rebalance(spark, config_for(tmp_path, rewrite), sorted_clean) for rewrite in ("auto", "always"))
     assert (
         "are rewritten, because classes are not mixed: their clustering in row groups is 0." in capfd.readouterr().err
     )
@@ -94,12 +83,12 @@ def test_kept_labels_are_those_of_the_manifest(spark: SparkSession, tmp_path: Pa
     other = clean.splits["val"].model_copy(update={"class_counts": swapped})
     forged = clean.model_copy(update={"splits": clean.splits | {"val": other}})
     with pytest.raises(DataError, match=r"clean, split val: the files hold \[.*\] rows of the classes, the"):
-        rebalance(spark, config_for(tmp_path), forged, config_fingerprint="c")
+        run_rebalance(spark, config_for(tmp_path), forged)
     table = pq.ParquetFile(tmp_path / "clean" / clean.splits["train"].files[0].path).read().cast(CLEAN)
     labels = np.where(np.arange(table.num_rows) == 7, 10, table["label"].to_numpy())
     bad = table.set_column(2, CLEAN.field(2), pa.array(labels, pa.int32()))
     with pytest.raises(DataError, match=r"part-00000.parquet holds label 10, the manifest knows 0 to 9; run"):
-        rebalance(spark, config_for(tmp_path), forge(tmp_path, clean, [bad.slice(0, 200)]), config_fingerprint="c")
+        run_rebalance(spark, config_for(tmp_path), forge(tmp_path, clean, [bad.slice(0, 200)]))
 
 
 @pytest.mark.parametrize(("split", "at"), [("test", -20), ("train", "label")])
@@ -114,7 +103,7 @@ def test_nothing_that_is_seen_to_be_damaged_is_kept(
     data[at] ^= 1
     path.write_bytes(data)
     with pytest.raises(DataError, match=rf"clean/data/split={split}/part-00000.parquet.* the file is damaged"):
-        rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
+        run_rebalance(spark, config_for(tmp_path), clean)
     assert not (tmp_path / "balanced").exists()
 
 
@@ -125,18 +114,10 @@ def test_what_keeping_does_not_read_is_verified_by_who_reads_it(
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    manifest = rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
+    manifest = run_rebalance(spark, config_for(tmp_path), clean)
     files = SplitFiles(tmp_path / "balanced", manifest, "test")
     with pytest.raises(DataError, match=r"balanced/data/split=test/part-00000.parquet, row group \d, .*damaged"):
         list(read_rows(files, 0, int(files.starts[-1]), 100))
-
-
-def test_nobody_writes_clean_meanwhile(spark: SparkSession, tmp_path: Path, clean: Manifest) -> None:
-    with (
-        commit.exclusive(tmp_path / "clean"),
-        pytest.raises(ConflictError, match=r"another process is writing .*clean"),
-    ):
-        rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
 
 
 def test_without_links_files_are_copied(
@@ -146,7 +127,7 @@ def test_without_links_files_are_copied(
         raise PermissionError("no links here")
 
     monkeypatch.setattr(keep.os, "link", refuse)
-    manifest = rebalance(spark, config_for(tmp_path), clean, config_fingerprint="c")
+    manifest = run_rebalance(spark, config_for(tmp_path), clean)
     for split in manifest.splits:
         SplitFiles(tmp_path / "balanced", manifest, split).verify()
 

@@ -18,8 +18,8 @@ from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance
 from farandole.errors import DataError
 from farandole.spark.rebalance import move
-from farandole.spark.rebalance.rebalance import rebalance
 from farandole.spark.tasks import run_tasks
+from stage_runs import run_rebalance
 
 NAMES = ["cat", "dog", "eel"]
 COUNTS = {"train": [41, 13, 3], "val": [7, 5, 0], "test": [4, 2, 6]}
@@ -107,7 +107,7 @@ def test_counts_files_and_rows_are_exact(spark, tmp_path, strategy, max_repeats,
     inputs = tables()
     clean = write_clean(tmp_path, inputs)
     config = config_for(tmp_path, strategy, max_repeats=max_repeats)
-    manifest = rebalance(spark, config, clean, config_fingerprint="cf")
+    manifest = run_rebalance(spark, config, clean)
 
     assert read_manifest(tmp_path / "balanced") == manifest
     assert list(manifest.splits["train"].class_counts.values()) == expected
@@ -154,7 +154,7 @@ def check_rows(found: pa.Table, before: pa.Table, entry: SplitEntry) -> None:
 
 def test_what_becomes_of_each_class_is_said(spark, tmp_path, capfd):
     clean = write_clean(tmp_path, tables())
-    rebalance(spark, config_for(tmp_path, "oversample", max_repeats=2), clean, config_fingerprint="cf")
+    run_rebalance(spark, config_for(tmp_path, "oversample", max_repeats=2), clean)
     assert (
         "rebalance: oversample: 57 train rows -> 73: 'cat' 41, 'dog' 13 -> 26, 'eel' 3 -> 6;" in capfd.readouterr().err
     )
@@ -162,10 +162,10 @@ def test_what_becomes_of_each_class_is_said(spark, tmp_path, capfd):
 
 def test_manifest_carries_the_past_over(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
-    manifest = rebalance(spark, config_for(tmp_path, "weights"), clean, config_fingerprint="cf")
+    manifest = run_rebalance(spark, config_for(tmp_path, "weights"), clean)
     assert manifest.stage == "rebalance"
     assert manifest.config_fingerprint == "cf"
-    assert manifest.parent_fingerprint == clean.fingerprint()
+    assert manifest.parent_fingerprint == "p"
     assert manifest.class_counts_before == {"cat": 41, "dog": 13, "eel": 3}
     assert manifest.class_weights == {"cat": 57 / (3 * 41), "dog": 57 / (3 * 13), "eel": 57 / (3 * 3)}
     for name in ("image", "class_names", "stats", "quarantine", "input_rows", "deduplicated_rows"):
@@ -176,7 +176,7 @@ def test_order_is_shuffled_and_depends_on_the_seed(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     orders = []
     for seed in (0, 1):
-        manifest = rebalance(spark, config_for(tmp_path, "none", seed=seed), clean, config_fingerprint="cf")
+        manifest = run_rebalance(spark, config_for(tmp_path, "none", seed=seed), clean)
         orders.append(read_split(tmp_path, manifest, "train")["image_id"].to_pylist())
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
@@ -205,7 +205,7 @@ def test_same_bytes_again_and_for_any_layout_of_the_input(spark, tmp_path, monke
         work = tmp_path / str(run)
         clean = write_clean(work, inputs, num_files=num_files)
         config = config_for(work, "oversample", num_files=3)
-        runs.append(hashes(rebalance(spark, config, clean, config_fingerprint="cf")))
+        runs.append(hashes(run_rebalance(spark, config, clean)))
     assert all(run == runs[0] for run in runs)
     assert len(runs[0]) >= 5
 
@@ -214,7 +214,7 @@ def test_same_bytes_again_and_for_any_layout_of_the_input(spark, tmp_path, monke
 def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
     clean = write_clean(tmp_path, tables())
     config = config_for(tmp_path, "undersample")
-    fetched_at_once = hashes(rebalance(spark, config, clean, config_fingerprint="cf"))
+    fetched_at_once = hashes(run_rebalance(spark, config, clean))
     descriptions = []
 
     def counted(spark, description, *arguments, **options):
@@ -226,7 +226,7 @@ def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "farandole.core.plan.order_statistics.keys_at_ranks.__kwdefaults__", {"max_keys": 20, "max_bins": 64}
     )
-    assert hashes(rebalance(spark, config, clean, config_fingerprint="cf")) == fetched_at_once
+    assert hashes(run_rebalance(spark, config, clean)) == fetched_at_once
     assert descriptions.count("rebalance: select images") > 1
 
 
@@ -263,14 +263,14 @@ def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch)
 
 @pytest.mark.usefixtures("on_executors")
 def test_nothing_but_data_and_manifest_is_left(spark, tmp_path):
-    rebalance(spark, config_for(tmp_path, "none"), write_clean(tmp_path, tables()), config_fingerprint="cf")
+    run_rebalance(spark, config_for(tmp_path, "none"), write_clean(tmp_path, tables()))
     assert sorted(path.name for path in (tmp_path / "balanced").iterdir()) == ["data", "manifest.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["balanced", "clean"]
 
 
 def test_more_files_than_rows_and_empty_splits(spark, tmp_path):
     clean = write_clean(tmp_path, tables({"train": [2, 1, 1], "val": [0, 0, 0], "test": [1, 0, 0]}))
-    manifest = rebalance(spark, config_for(tmp_path, "none", num_files=9), clean, config_fingerprint="cf")
+    manifest = run_rebalance(spark, config_for(tmp_path, "none", num_files=9), clean)
     assert [file.num_rows for file in manifest.splits["train"].files] == [1, 1, 1, 1]
     assert manifest.splits["val"].files == []
     assert manifest.splits["test"].num_rows == 1
@@ -285,22 +285,20 @@ def flip_bit(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("on_executors")
-def test_a_damaged_input_file_is_named_and_the_old_output_stays(spark, tmp_path):
+def test_a_damaged_input_file_is_named_and_nothing_is_left(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     config = config_for(tmp_path, "none")
-    old = rebalance(spark, config, clean, config_fingerprint="cf")
     flip_bit(tmp_path / "clean/data/split=train/part-00001.parquet")
     with pytest.raises(DataError, match=r"clean/data/split=train/part-00001\.parquet, row group 0: .*CRC.*damaged"):
-        rebalance(spark, config, clean, config_fingerprint="cf")
-    assert read_manifest(tmp_path / "balanced") == old
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["balanced", "clean"]
+        run_rebalance(spark, config, clean)
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
 
 
 def test_a_vanished_input_file_is_named(spark, tmp_path):
     clean = write_clean(tmp_path, tables())
     (tmp_path / "clean/data/split=val/part-00001.parquet").unlink()
     with pytest.raises(DataError, match=r"split=val/part-00001\.parquet is listed in the manifest but does not exist"):
-        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
 
 def test_another_file_in_its_place_is_named(spark, tmp_path):
@@ -312,7 +310,7 @@ def test_another_file_in_its_place_is_named(spark, tmp_path):
     with pytest.raises(
         DataError, match=r"clean/data/split=train/part-00000\.parquet has a footer of SHA-256 \w+, .*damaged"
     ):
-        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
 
 def with_split(manifest: Manifest, split: str, **changes) -> Manifest:
@@ -325,7 +323,7 @@ def test_other_ids_than_the_manifest_says_are_refused(spark, tmp_path):
     with pytest.raises(
         DataError, match=r"split val: .* id_checksum \w+, the manifest says \[7, 5, 0\] and 0123456789abcdef"
     ):
-        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
 
 def test_an_unknown_label_is_refused(spark, tmp_path):
@@ -337,7 +335,7 @@ def test_an_unknown_label_is_refused(spark, tmp_path):
     with pytest.raises(
         DataError, match=r"part-00001\.parquet holds label 7, the manifest knows 0 to 2; run preprocess"
     ):
-        rebalance(spark, config_for(tmp_path, "none"), forged, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), forged)
 
 
 def with_one_id_for(rows: pa.Table, label: int, count: int) -> pa.Table:
@@ -353,7 +351,7 @@ def test_an_id_that_occurs_twice_is_refused(spark, tmp_path):
     inputs["test"] = with_one_id_for(inputs["test"], 1, 2)
     clean = write_clean(tmp_path, inputs)
     with pytest.raises(DataError, match=r"image_id 'test/dog/ünï-4.png' occurs twice in .*clean; run preprocess again"):
-        rebalance(spark, config_for(tmp_path, "none", num_files=1), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none", num_files=1), clean)
 
 
 def test_equal_keys_at_a_cut_between_files_are_refused(spark, tmp_path):
@@ -363,7 +361,7 @@ def test_equal_keys_at_a_cut_between_files_are_refused(spark, tmp_path):
     with pytest.raises(
         DataError, match=r"split=train/part-0000\d\.parquet would get .* are planned: .* change balance\.seed"
     ):
-        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
 
 def test_equal_keys_at_the_selection_cut_are_refused(spark, tmp_path):
@@ -374,7 +372,7 @@ def test_equal_keys_at_the_selection_cut_are_refused(spark, tmp_path):
     with pytest.raises(
         DataError, match=r"\[3, 0, 3, .*\] rows of the classes were selected, \[3, 3, 3, .* are planned"
     ):
-        rebalance(spark, config, clean, config_fingerprint="cf")
+        run_rebalance(spark, config, clean)
 
 
 @pytest.mark.usefixtures("on_executors")
@@ -382,14 +380,14 @@ def test_a_task_that_runs_twice_leaves_the_same_files(spark, tmp_path, monkeypat
     """Spark may run a task again, or twice at the same time."""
     first = tables()
     clean = write_clean(tmp_path, first)
-    once = hashes(rebalance(spark, config_for(tmp_path, "oversample"), clean, config_fingerprint="cf"))
+    once = hashes(run_rebalance(spark, config_for(tmp_path, "oversample"), clean))
 
     def twice(*arguments, **options):
         run_tasks(*arguments, **options)
         return run_tasks(*arguments, **options)
 
     monkeypatch.setattr("farandole.spark.rebalance.rebalance.run_tasks", twice)
-    assert hashes(rebalance(spark, config_for(tmp_path, "oversample"), clean, config_fingerprint="cf")) == once
+    assert hashes(run_rebalance(spark, config_for(tmp_path, "oversample"), clean)) == once
 
 
 @pytest.mark.usefixtures("on_executors")
@@ -407,4 +405,4 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"balanced split train has id_checksum \w+, the rows sent to it \w+: rows were lost"
     ):
-        rebalance(spark, config_for(tmp_path, "none"), clean, config_fingerprint="cf")
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)

@@ -12,11 +12,10 @@ from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.fingerprint import fingerprint
 from farandole.pipeline import data_stages
-from farandole.spark.preprocess import clean
 from farandole.spark.source import records
 from labelled_folder import SIDE, config_for, put, write
+from stage_runs import run_preprocess
 
 
 def listing_of(config: Config) -> pa.Table:
@@ -24,10 +23,7 @@ def listing_of(config: Config) -> pa.Table:
 
 
 def run(spark: SparkSession, config: Config) -> Manifest:
-    listing = listing_of(config)
-    own = fingerprint(config.model_dump(include={"data", "image", "missing", "split"}))
-    parent = records.source_fingerprint(config.data, listing)
-    return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
+    return run_preprocess(spark, config)
 
 
 def rows_of(config: Config, folder: str) -> dict[str, dict[str, Any]]:
@@ -113,13 +109,15 @@ def test_a_changed_label_makes_clean_stale(
     put(tmp_path / "raw", *"0123")
     config = config_for(tmp_path)
     write(tmp_path, "file,label\n0,x\n1,y\n2,x\n3,y\n")
-    data_stages.ensure_clean(lambda: spark, config)
-    data_stages.ensure_clean(lambda: spark, config)
+    for _ in range(2):
+        with data_stages.ensure_clean(lambda: spark, config) as first:
+            pass
     write(tmp_path, "file,label\n0,x\n1,y\n2,y\n3,y\n")
-    assert data_stages.ensure_clean(lambda: spark, config).splits["train"].class_counts == {"x": 1, "y": 3}
+    with data_stages.ensure_clean(lambda: spark, config) as second:
+        assert second.manifest.splits["train"].class_counts == {"x": 1, "y": 3}
     told = [line for line in capfd.readouterr().err.splitlines() if "up to date" in line or "because" in line]
     assert [line.split(", because ")[-1] for line in told] == [
-        f"{config.work / 'clean'} does not exist",
-        "preprocess: up to date",
+        f"{config.work / 'clean'} has no version yet",
+        f"preprocess: up to date, {first.directory}",
         "the input changed",
     ]

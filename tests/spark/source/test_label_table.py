@@ -298,5 +298,6 @@ def test_configs_that_will_not_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist"):
         listing_of(config_for(tmp_path, path=str(tmp_path / "nowhere")))
     inside = str(tmp_path / "work/clean/labels.csv")
-    with pytest.raises(ConfigError, match=r"data.label_table '.*labels.csv' lies in .*clean, which is written anew"):
-        data_stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))
+    stage = data_stages.ensure_clean(lambda: pytest.fail("no session is needed"), config_for(tmp_path, inside))
+    with pytest.raises(ConfigError, match=r"data.label_table '.*labels.csv' lies in .*clean, where versions"), stage:
+        pass

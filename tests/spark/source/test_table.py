@@ -16,11 +16,10 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Split
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import Fill, Manifest
-from farandole.core.fingerprint import fingerprint
 from farandole.errors import ConfigError, DataError
-from farandole.spark.preprocess import clean, fit_fills
-from farandole.spark.rebalance.rebalance import rebalance
+from farandole.spark.preprocess import fit_fills
 from farandole.spark.source import records, table_files, table_rows
+from stage_runs import run_preprocess, run_rebalance
 
 SIDE = 4
 
@@ -55,12 +54,7 @@ def listing_of(config: Config) -> pa.Table:
 
 
 def run(spark: SparkSession, config: Config) -> Manifest:
-    listing = listing_of(config)
-    parent = records.source_fingerprint(config.data, listing)
-    own = fingerprint(
-        config.model_dump(include={"data", "image", "missing", "split"})
-    )  # what is taken over depends on it
-    return clean.preprocess(spark, config, listing, config_fingerprint=own, parent_fingerprint=parent)
+    return run_preprocess(spark, config)
 
 
 def rows_of(config: Config, folder: str) -> list[dict[str, Any]]:
@@ -141,7 +135,7 @@ def test_a_partitioned_table_goes_all_the_way(spark: SparkSession, tmp_path: Pat
         f"{c}2": (1, 7.0, date(2026, 1, 2), "café"),
     }
     assert manifest.splits["val"].num_rows == 1
-    balanced = rebalance(spark, config, manifest, config_fingerprint="b")
+    balanced = run_rebalance(spark, config, manifest)
     assert balanced.side_columns == manifest.side_columns
     moved = rows_of(config, "balanced/data/split=*")
     assert {row["image_id"]: (row["label"], row["weight"], row["date"], row["source"]) for row in moved} == sides
@@ -285,7 +279,7 @@ def test_the_result_does_not_depend_on_files_or_parts(
         kept_names = ["noise", "level", "sums", "images"]
         config = config_for(root, missing={"columns": rules}, id_column="id", keep_columns=kept_names)
         manifest = run(spark, config)
-        balanced = rebalance(spark, config, manifest, config_fingerprint="b")
+        balanced = run_rebalance(spark, config, manifest)
         kept = {row["image_id"]: row for row in rows_of(config, "clean/data/*")}
         assert {name: (row["sums"], row["images"]) for name, row in kept.items()} == {
             f"i{number}": (number, str(number)) for number in range(120)

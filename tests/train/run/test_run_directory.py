@@ -28,7 +28,7 @@ def test_the_name_follows_what_decides_the_weights(tmp_path, manifest):
 
 def test_other_settings_are_refused_with_the_difference(tmp_path, manifest):
     run, _ = run_for(tmp_path, manifest, run_name="mine")
-    run.prepare()
+    run.prepare({})
     assert not run.is_finished()
     run.metrics.write_text("{}")
     assert run.is_finished()
@@ -40,7 +40,7 @@ def test_other_settings_are_refused_with_the_difference(tmp_path, manifest):
 
 def test_what_the_leader_wrote_elsewhere_is_missed(tmp_path, manifest):
     run, _ = run_for(tmp_path, manifest, run_name="mine")
-    run.prepare()
+    run.prepare({})
     run.checkpoints.mkdir()
     with pytest.raises(ResourceError, match=r"but .*mine/model/model.json and .*mine/receipts.jsonl are not there"):
         run.check_written(num_epochs=1, wait_seconds=0.0)
@@ -53,7 +53,7 @@ def test_what_the_leader_wrote_elsewhere_is_missed(tmp_path, manifest):
 
 def test_damaged_settings_are_named(tmp_path, manifest):
     run, _ = run_for(tmp_path, manifest, run_name="mine")
-    run.prepare()
+    run.prepare({})
     (run.path / "settings.json").write_text("{")
     with pytest.raises(DataError, match=r"settings.json is not JSON"):
         run.is_finished()
@@ -61,7 +61,7 @@ def test_damaged_settings_are_named(tmp_path, manifest):
 
 def test_the_resolved_config_can_be_used_again(tmp_path, manifest):
     run, config = run_for(tmp_path, manifest, run_name="mine", learning_rate=0.5)
-    run.prepare()
+    run.prepare({})
     assert load_config(run.config) == config
 
 

@@ -1,19 +1,16 @@
-"""All or nothing: a new directory replaces the old one in one step, and only one process writes it."""
+"""All or nothing: a new directory appears in one step, and only one process writes it."""
 
-import ctypes
 import errno
 import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from farandole.core.dataset.manifest import FILE_NAME
 from farandole.errors import ConflictError, DataError, ResourceError
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
@@ -37,19 +34,20 @@ def exclusive(target: Path) -> Iterator[None]:
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """Gives a temporary sibling to fill; on success it takes target's place, on any error target stays as it was.
+    """Gives a temporary sibling to fill; on success it becomes target, on any error there is none.
 
-    Readers see the old directory or the new one, never a mix: on Linux the two change places in one system call, after
-    everything in the new one is on disk.
+    Readers see nothing, or a directory in which everything is on disk.
 
     Raises:
-        ConflictError: another process is writing the same target.
-        DataError: what lies at target is not a data set of ours, so it must not be replaced.
+        ConflictError: another process is writing the same target, or has just done so.
+        DataError: what lies at target is not a data set of ours.
         ResourceError: the disk is full.
     """
     with exclusive(target):
         _clear_left_overs(target)
-        if target.exists() and any(target.iterdir()) and not (target / FILE_NAME).exists():
+        if (target / FILE_NAME).exists():
+            raise ConflictError(f"another process has just written {target}; run again")
+        if target.exists() and any(target.iterdir()):
             raise DataError(f"{target} exists and has no {FILE_NAME}, so it is not ours to replace; move it away")
         # The name is never used again: a task that outlives a killed driver cannot write into the next one's directory.
         temporary = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
@@ -128,13 +126,12 @@ def _take(lock: Path) -> int | None:
 
 
 def _clear_left_overs(target: Path) -> None:
-    """Removes what writers that were killed have left; nobody else writes, since we hold the lock."""
-    left_overs = list(target.parent.glob(f".{target.name}.tmp-*"))
-    for path in left_overs:
-        if path.suffix == ".old" and not target.exists():  # killed between the two renames of _exchange
-            path.rename(target)
-    for path in left_overs:
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes what writers that were killed have left, of other targets beside this one, too; their locks are free."""
+    left = [path.name for pattern in (".*.tmp-*", ".*.lock") for path in target.parent.glob(pattern)]
+    for name in {name[1:].removesuffix(".lock").partition(".tmp-")[0] for name in left}:
+        with suppress(ConflictError), nullcontext() if name == target.name else exclusive(target.with_name(name)):
+            for path in target.parent.glob(f".{name}.tmp-*"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _disk_full(temporary: Path, target: Path) -> ResourceError:
@@ -150,10 +147,7 @@ def _publish(temporary: Path, target: Path) -> None:
     if not (temporary / FILE_NAME).exists():
         raise FileNotFoundError(f"{temporary / FILE_NAME} was not written; nothing is published without it")
     _sync_tree(temporary)
-    if target.exists():
-        _exchange(temporary, target)
-    else:
-        temporary.rename(target)
+    temporary.rename(target)
     sync_directory(target.parent)
 
 
@@ -164,18 +158,3 @@ def _sync_tree(root: Path) -> None:
             with open(os.path.join(folder, name), "rb") as file:
                 os.fsync(file.fileno())
         sync_directory(Path(folder))
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swaps two directories; where the file system cannot, moves the old one aside first."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    if done != 0:
-        aside = one.with_name(f"{one.name}.old")
-        other.rename(aside)
-        try:
-            one.rename(other)
-        except OSError:
-            aside.rename(other)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)

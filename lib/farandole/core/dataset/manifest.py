@@ -18,6 +18,20 @@ FILE_NAME = "manifest.json"
 """What the manifest is called in the directory of a data set."""
 
 
+_PROVENANCE = {
+    "stage",
+    "created_by",
+    "config_fingerprint",
+    "parent_fingerprint",
+    "decode_fingerprint",
+    "source",
+    "quarantine",
+    "input_rows",
+    "deduplicated_rows",
+    "class_counts_before",
+}
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -114,7 +128,11 @@ class Manifest(_Part):
     config_fingerprint: str
     """The fingerprint of the config sections that the stage used."""
     parent_fingerprint: str
-    """The fingerprint of what the stage read: the raw input for preprocess, a manifest for every later stage."""
+    """The fingerprint of what the stage read: the listing of the raw input, or the origin of an older version."""
+    decode_fingerprint: str = ""
+    """The fingerprint of all that decides the pixels of a picture."""
+    source: str = ""
+    """Where the raw records were found: data.path."""
     image: ImageEntry
     class_names: list[str]
     splits: dict[str, SplitEntry]
@@ -166,8 +184,11 @@ class Manifest(_Part):
         return self
 
     def fingerprint(self) -> str:
-        """Names this data set, to the last byte: the SHA-256 of every file is in it."""
-        return fingerprint(self.model_dump(mode="json"))
+        """Names what can be read of this data set, to the last byte: the SHA-256 of every file is in it.
+
+        Where the rows came from, and what was rejected, is not: by other ways to the same rows the same is trained.
+        """
+        return fingerprint(self.model_dump(mode="json", exclude=_PROVENANCE))
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"

@@ -14,6 +14,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from farandole.config.load import Config
 from farandole.core.dataset.commit import new_directory, write_text
 from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
 from farandole.core.dataset.schema import SPLITS
+from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
 from farandole.log import say
 from farandole.spark.preprocess.clean_files import CleanFile, write_files
@@ -49,21 +51,19 @@ DECODE_TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
 """Parts take unequal time to decode; groups of rows and files are even. Items are parts, groups and files."""
 
 
-def preprocess(
-    spark: SparkSession, config: Config, listing: pa.Table, *, config_fingerprint: str, parent_fingerprint: str
-) -> Manifest:
-    """Writes config.work/clean from a listing of `records.list_source`, in one step, and returns its manifest.
+def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: Path, origin: Origin) -> Manifest:
+    """Writes a version of clean/ from a listing of `records.list_source`, in one step; returns its manifest.
 
     The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
     as long as their ids are the same. Of pictures that are equal after resizing one is kept: of the test split before
     val before the rest, then the smallest image_id. Equal pictures under different labels are all rejected.
 
     Args:
-        spark: whose executors see the source and config.work under the same paths as this process.
-        config: sections paths, data, image, missing and split are used.
+        spark: whose executors see the source and `target` under the same paths as this process.
+        config: sections data, image, missing and split are used.
         listing: of the source.
-        config_fingerprint: of those sections; goes into the manifest.
-        parent_fingerprint: of the listing; goes into the manifest.
+        target: the version's directory; pictures are taken over from those beside it.
+        origin: of the version; goes into the manifest.
 
     Raises:
         DataError: no usable rows, fewer than two classes, an empty train split, or a class that is in val or test but
@@ -71,13 +71,13 @@ def preprocess(
         ConflictError: another process is writing the same directory.
         ResourceError: the disk is full.
     """
-    with new_directory(config.work / "clean") as directory, errors_in_one_line("preprocess"):
+    with new_directory(target) as directory, errors_in_one_line("preprocess"):
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config.data, config.missing, config.image, listing, staging)
         warn_of_near_names(source.class_names)
         old = plan_reuse(
-            spark, config.work / "clean", config.image, staging, settings=config_fingerprint, version=created_by()
+            spark, target.parent, config.image, staging, settings=origin.decode_fingerprint, decoders=created_by()
         )
         staged = run_tasks(
             spark,
@@ -110,7 +110,7 @@ def preprocess(
             lambda number: write_files(config.image, source, labels, images, directory, len(groups), number),
             num_tasks=_num_tasks(spark, source.num_files),
         )
-        manifest = _manifest(config.image, source, fills, counts, files, config_fingerprint, parent_fingerprint)
+        manifest = _manifest(config.image, source, fills, counts, files, origin)
         examples = {reason: example for part in reversed(counts) for reason, example in part.examples.items()}
         check_splits(manifest, examples)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
@@ -194,15 +194,13 @@ def _manifest(
     fills: dict[str, Fill],
     parts: list[PartCounts],
     files: list[dict[str, CleanFile]],
-    config_fingerprint: str,
-    parent_fingerprint: str,
+    origin: Origin,
 ) -> Manifest:
     quarantine = sum((Counter(part.quarantine) for part in parts), Counter())
     return Manifest(
         stage="preprocess",
         created_by=created_by(),
-        config_fingerprint=config_fingerprint,
-        parent_fingerprint=parent_fingerprint,
+        **asdict(origin),
         image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
         class_names=source.class_names,
         splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},

@@ -1,10 +1,11 @@
-"""Pictures of the data set that is about to be replaced, taken over instead of decoding their files again.
+"""Pictures of an older version of clean/, taken over instead of decoding their files again.
 
-The rule: a picture is taken over from clean/ when it was kept there, its file is listed as before (id, name, size,
-time of change, and of a table's file the footer), and clean/ was written by this version and its decoders with the same
-[data], [image], [missing] and [split] and holds raw pixels. All other records are decoded, such as those that had an
-equal picture in a file that is gone. Everything else, labels, equal pictures, splits, statistics and files, is worked
-out anew over all records; so the result is that of a run without the old data set, byte for byte.
+The rule: a picture is taken over from the newest version that was decoded as this one will be, if it was kept there,
+and its file is listed as before (id, name, size, time of change, and of a table's file the footer). Decoded as this
+one: by this farandole and its decoders, with the settings of one decode_fingerprint, which labels and splits are no
+part of; and stored as raw pixels. All other records are decoded, such as those that had an equal picture in a file that
+is gone. Everything else, labels, equal pictures, splits, statistics and files, is worked out anew over all records; so
+the result is that of a run without an older version, byte for byte.
 """
 
 import math
@@ -25,8 +26,9 @@ from pyspark.sql import SparkSession
 
 from farandole.config.data import Image
 from farandole.core.batches.raw_pages import find_images
-from farandole.core.dataset.manifest import FILE_NAME, FileEntry, Manifest, read_manifest
+from farandole.core.dataset.manifest import FileEntry, Manifest
 from farandole.core.dataset.parquet import open_file, open_source, open_unlisted, write_file
+from farandole.core.dataset.versions import read_versions
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
 from farandole.errors import DataError
 from farandole.log import say
@@ -58,29 +60,32 @@ class OldPictures:
 
 
 def plan_reuse(
-    spark: SparkSession, directory: Path, rules: Image, staging: Path, *, settings: str, version: str
+    spark: SparkSession, stage: Path, rules: Image, staging: Path, *, settings: str, decoders: str
 ) -> OldPictures:
     """Writes staging/unchanged.parquet: whether the old listing has a row of the new one as it is; and
-    staging/old_pictures.arrow: where the old data set has which picture.
+    staging/old_pictures.arrow: where the old version has which picture.
 
     Args:
         spark: whose executors look at the old pictures.
-        directory: clean/, which is about to be replaced.
-        rules: of the new run.
-        staging: of the new run, with its listing.
-        settings: the config_fingerprint of the new run.
-        version: what its manifest will be created_by.
+        stage: clean/.
+        rules: of the new version.
+        staging: of the new version, with its listing.
+        settings: the decode_fingerprint of the new version.
+        decoders: what its manifest will be created_by.
     """
     nothing = OldPictures([])
     new = open_unlisted(staging / LISTING_NAME)
-    if rules.encoding != "raw" or not (directory / FILE_NAME).exists():
+    same = (
+        (directory, manifest)
+        for directory, manifest in read_versions(stage)
+        if (manifest.decode_fingerprint, manifest.created_by) == (settings, decoders)
+    )
+    directory, manifest = next(same, (None, None))
+    if rules.encoding != "raw" or directory is None or manifest is None:
         return nothing
     try:
-        manifest, old = read_manifest(directory), open_unlisted(directory / LISTING_NAME)
-    except (DataError, OSError, pa.ArrowException):  # nobody needs the old data set: it is about to be replaced
-        return nothing
-    is_same = (manifest.config_fingerprint, manifest.created_by) == (settings, version)
-    if not is_same:
+        old = open_unlisted(directory / LISTING_NAME)
+    except (DataError, OSError, pa.ArrowException):  # pictures can be decoded anew
         return nothing
     largest = max(new.metadata.num_rows, old.metadata.num_rows, manifest.input_rows)
     if largest > MAX_ROWS:

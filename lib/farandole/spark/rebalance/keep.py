@@ -1,7 +1,7 @@
 """clean/ -> balanced/ where rewriting does not pay: the same files under another manifest.
 
-They are hard links, so they take no room and stay when preprocess replaces clean/. Where the file system has none, they
-are copies. Columns `copy` and `row` are missing in them: no row is a copy, and the manifest says where a row stands.
+They are hard links, so they take no room and stay when the version of clean/ is removed; copies, where the file system
+has no links. Columns `copy` and `row` are missing in them: no row is a copy, and the manifest says where a row stands.
 """
 
 import os
@@ -12,7 +12,6 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from farandole.config.layout import Layout
-from farandole.core.dataset.commit import exclusive
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.dataset.parquet import open_file, read_row_group
 from farandole.core.dataset.schema import SPLITS
@@ -40,19 +39,17 @@ def keep_files(
 
     Raises:
         DataError: a file is damaged, or its labels are not those that the manifest counts.
-        ConflictError: another process is writing clean/.
     """
     reason = why_rewrite(clean, balance, plan, layout)
     if reason is None:
-        with exclusive(plan.clean):  # else preprocess could put other files in their place after the look at them
-            found = clustering(_read_mixing(spark, clean, plan), num_row_groups(clean))
-            if found <= MAX_CLUSTERING:
-                _link_files(clean, plan.clean, directory)
-                say(
-                    f"rebalance: the files of clean/ are kept, because no row is added or dropped, they are even and "
-                    f"large enough, and classes are mixed: their clustering in row groups is {found:.4f}"
-                )
-                return True
+        found = clustering(_read_mixing(spark, clean, plan), num_row_groups(clean))
+        if found <= MAX_CLUSTERING:
+            _link_files(clean, plan.clean, directory)
+            say(
+                f"rebalance: the files of clean/ are kept, because no row is added or dropped, they are even and "
+                f"large enough, and classes are mixed: their clustering in row groups is {found:.4f}"
+            )
+            return True
         reason = f"classes are not mixed: their clustering in row groups is {found:.4f}, above {MAX_CLUSTERING}"
     say(f"rebalance: the files of clean/ are rewritten, because {reason}")
     return False

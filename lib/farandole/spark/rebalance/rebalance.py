@@ -15,11 +15,11 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import farandole
-from farandole.config.layout import Layout
-from farandole.config.load import Config
+from farandole.config.layout import Balance, Layout
 from farandole.core.dataset import commit
 from farandole.core.dataset.manifest import FILE_NAME, Manifest, SplitEntry
 from farandole.core.dataset.schema import SPLITS
+from farandole.core.dataset.versions import Origin, Version
 from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.layout import rows_within
 from farandole.core.plan.order_statistics import Combine, Measure, Scan, keys_at_ranks
@@ -47,18 +47,22 @@ MAX_DRIVER_BYTES = MAX_TASK_BYTES
 """Images of so many bytes are moved by the driver; as much as one Spark task moves."""
 
 
-def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fingerprint: str) -> Manifest:
-    """Writes config.work/balanced from config.work/clean; the same bytes on every run, whatever the cluster.
+def rebalance(
+    spark: SparkSession, rules: Balance, layout: Layout, version: Version, target: Path, origin: Origin
+) -> Manifest:
+    """Writes a version of balanced/ from one of clean/; the same bytes on every run, whatever the cluster.
 
-    The train split is balanced by config.balance; val and test keep their rows. All three are laid out as files
+    The train split is balanced by `rules`; val and test keep their rows. All three are laid out as files
     whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order; unless
     layout.rewrite is "auto" and core/plan/rewrite_plan.py finds that the files of clean/ will do as they are.
 
     Args:
         spark: a running session.
-        config: uses paths.work, balance and layout.
-        clean: the manifest of config.work/clean.
-        config_fingerprint: of the config sections used; goes into the manifest.
+        rules: which classes are evened out, and how.
+        layout: how the rows are laid out in files.
+        version: of clean/.
+        target: the directory that is written.
+        origin: of what is written; goes into its manifest.
 
     Returns:
         The manifest that was written.
@@ -66,26 +70,24 @@ def rebalance(spark: SparkSession, config: Config, clean: Manifest, *, config_fi
     Raises:
         DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
             occurs twice, or two rows share a 64-bit key.
-        ConflictError: another process is writing config.work/balanced, or clean/ while its files are to be kept.
+        ConflictError: another process is writing the same version.
         ResourceError: the disk is full; where it is before the start, not a row is written.
     """
+    clean = version.manifest
     before = clean.splits["train"].class_counts
-    balance = plan_balance(before, strategy=config.balance.strategy, max_repeats=config.balance.max_repeats)
-    plan = plan_rebalance(
-        clean, balance, config.work / "clean", seed=config.balance.seed, num_files=config.layout.num_files
-    )
-    line = balance_line(config.balance, before, balance.targets)
+    balance = plan_balance(before, strategy=rules.strategy, max_repeats=rules.max_repeats)
+    plan = plan_rebalance(clean, balance, version.directory, seed=rules.seed, num_files=layout.num_files)
+    line = balance_line(rules, before, balance.targets)
     if line:
         say(line)
-    target = config.work / "balanced"
     with commit.new_directory(target) as directory:
-        kept = config.layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, config.layout, directory)
+        kept = layout.rewrite == "auto" and keep_files(spark, clean, balance, plan, layout, directory)
         changed = {
             "stage": "rebalance",
             "created_by": f"farandole {farandole.__version__}",
-            "config_fingerprint": config_fingerprint,
-            "parent_fingerprint": clean.fingerprint(),
-            "splits": clean.splits if kept else _rewrite(spark, config.layout, clean, plan, target, directory),
+            "config_fingerprint": origin.config_fingerprint,
+            "parent_fingerprint": origin.parent_fingerprint,
+            "splits": clean.splits if kept else _rewrite(spark, layout, clean, plan, target, directory),
             "class_weights": balance.class_weights,
             "class_counts_before": before,
         }

@@ -5,6 +5,7 @@ Needs neither TensorFlow nor Horovod, since the driver asks it before any rank s
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.errors import ConfigError, DataError, ResourceError
+
+VERSIONS_NAME = "versions.json"
+"""Of a run: the names of the versions of clean/ and balanced/ that it was made from."""
 
 # What may change between two starts of one run without changing what it computes, up to the rounding of sums.
 _OPERATIONAL = {
@@ -89,6 +93,7 @@ class RunDirectory:
         self.model = self.path / "model"
         self.tensorboard = self.path / "tensorboard"
         self._settings_file = self.path / "settings.json"
+        self._versions_file = self.path / VERSIONS_NAME
 
     def is_finished(self) -> bool:
         """Whether the run is complete under the same settings: metrics.json is written when all but the report is.
@@ -101,11 +106,16 @@ class RunDirectory:
         self._check_settings()
         return self.metrics.exists()
 
-    def prepare(self) -> None:
-        """Makes the directory, or checks that the one there belongs to the same settings. Raises as is_finished."""
+    def prepare(self, versions: dict[str, str]) -> None:
+        """Makes the directory, or checks that the one there belongs to the same settings. Raises as is_finished.
+
+        Args:
+            versions: of each stage the name of the version that is trained on.
+        """
         check_links(self._work, self.path)
         self._check_settings()
         self.logs.mkdir(parents=True, exist_ok=True)
+        write_text(self._versions_file, json.dumps(versions) + "\n")
         if not self._settings_file.exists():
             write_text(self.config, tomli_w.dumps(self._resolved))
             write_text(self._settings_file, json.dumps(self.settings, indent=1) + "\n")
@@ -142,6 +152,16 @@ class RunDirectory:
                 f"run {self.path} was made with other settings: {describe_difference(found, self.settings)}; "
                 f"choose another train.run_name, or remove that directory"
             )
+
+
+def versions_of_unfinished(work: Path) -> set[str]:
+    """The names of the versions that unfinished runs were made from, and will be read again to finish them."""
+    names: set[str] = set()
+    for path in work.glob(f"runs/*/{VERSIONS_NAME}"):
+        if not (path.parent / "metrics.json").exists():
+            with suppress(OSError, ValueError, AttributeError):  # a run that is broken cannot be finished
+                names.update(map(str, json.loads(path.read_text(encoding="utf-8")).values()))
+    return names
 
 
 def check_links(work: Path, run: Path) -> None:
