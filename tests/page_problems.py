@@ -187,14 +187,14 @@ def _files(path: Path, text: str, clone: Path) -> Iterator[str]:
     for name in dict.fromkeys(re.sub(r"^[\w.]+\.\w+=", "", word).rstrip(",.;") for word in words):
         if not re.fullmatch(rf"[\w.=*-]+(/[\w.=*-]+)*/|[\w.=*-]+(/[\w.=*-]+)+|[\w*-]+\.({FILE_ENDINGS})", name):
             continue
-        placeholder = re.search(r"(^|/)(?!RUN/)[A-Z]+(/|\.|$)", name) or re.fullmatch(MADE_ELSEWHERE, name)
+        placeholder = re.search(r"(^|/)(?!RUN/|ID/)[A-Z]+(/|\.|$)", name) or re.fullmatch(MADE_ELSEWHERE, name)
         if name not in NO_FILES and not placeholder and not _exists(name, path, clone):
             yield f"there is no file {name}"
 
 
 def _exists(name: str, path: Path, clone: Path) -> bool:
     """Whether it is in the repository, or in a work directory that the commands made."""
-    pattern = re.sub(r"\bRUN\b", "*", name.rstrip("/")).removeprefix("./")
+    pattern = re.sub(r"\b(RUN|ID)\b", "*", name.rstrip("/")).removeprefix("./")
     works = (clone / "work" / "digits", clone / "data" / "work")
     near = [path.parent, ROOT, ROOT / "lib" / "farandole", clone, *works]
     deep = [*works, *(ROOT / folder for folder in ("jobs", "lib", "conf", "bench", "docs", "docker"))]

@@ -72,7 +72,7 @@ def make_photos(folder: Path) -> None:
 
 def here(text: str, clone: Path) -> str:
     """The text with the example's folder below the clone."""
-    return re.sub(r"(?<![\w.*])/data/", f"{clone}/data/", text)
+    return re.sub(r"(?<![\w.*}])/data/", f"{clone}/data/", text)
 
 
 def run(block: Block, clone: Path) -> tuple[int, str]:

@@ -31,10 +31,9 @@ def said(capfd: pytest.CaptureFixture[str], manifest: Manifest) -> list[str]:
     return capfd.readouterr().err.splitlines()
 
 
-def test_the_line_says_where_the_quarantined_records_lie(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_line_says_where_all_records_are(capfd: pytest.CaptureFixture[str]) -> None:
     assert said(capfd, manifest_with({"cat": 10, "dog": 10}, {"blank": 2, "too_small": 1})) == [
-        "preprocess: 33 records = 30 kept + 3 quarantined (2 blank, 1 too_small, in /work/clean/quarantine) "
-        "+ 0 deduplicated"
+        "preprocess: 33 records = 30 kept + 3 quarantined (2 blank, 1 too_small) + 0 deduplicated, in /work/clean"
     ]
     assert "0 quarantined (none) +" in said(capfd, manifest_with({"cat": 10, "dog": 10}, {}))[0]
 

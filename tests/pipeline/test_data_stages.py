@@ -83,13 +83,11 @@ def test_without_its_source_a_version_is_used_as_it_is(
     raw.mkdir()  # what is left of a file system that is not mounted
     capfd.readouterr()
     assert balanced(no_session, config) == first
-    assert (
-        f"preprocess: {clean.directory} is used without a look at data.path '{raw}', because it is"
-        in capfd.readouterr().err
-    )
+    said = capfd.readouterr().err
+    assert f"preprocess: {clean.directory} is used without a look at data.path '{raw}', because it is not there" in said
     with pytest.raises(
-        Exception, match=rf"data.path '{raw}' holds no files"
-    ):  # who asks for preprocess means the source
+        DataError, match=rf"data.path '{raw}' holds no files"
+    ):  # who asks for the stage means its source
         cleaned(no_session, config, asked=True)
     other = raw.with_name("another")
     elsewhere = config_for(raw, data={"source": "folder", "path": str(other)})

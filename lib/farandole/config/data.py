@@ -34,7 +34,7 @@ class Data(Section):
 
     max_quarantine_fraction: float = Field(default=1.0, ge=0.0, le=1.0)
     """A larger share of quarantined records than this ends a job with exit code 3, after preprocess has written them to
-    clean/quarantine."""
+    clean/ID/quarantine."""
 
     @field_validator("label_table")
     @classmethod

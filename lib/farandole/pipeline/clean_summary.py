@@ -20,10 +20,9 @@ def say_clean(manifest: Manifest, directory: Path) -> None:
     """
     kept = sum(split.num_rows for split in manifest.splits.values())
     rejected = ", ".join(f"{count} {name}" for name, count in sorted(manifest.quarantine.items())) or "none"
-    where = f", in {directory / 'quarantine'}" if manifest.quarantine else ""
     say(
         f"preprocess: {manifest.input_rows} records = {kept} kept + {sum(manifest.quarantine.values())} quarantined "
-        f"({rejected}{where}) + {manifest.deduplicated_rows} deduplicated"
+        f"({rejected}) + {manifest.deduplicated_rows} deduplicated, in {directory}"
     )
     test = manifest.splits["test"].class_counts
     few = sorted((count, name) for name, count in test.items() if count < MIN_TEST_ROWS)
