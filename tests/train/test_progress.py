@@ -47,3 +47,21 @@ def test_a_step_that_has_reached_its_sum_waits_for_others():
     assert progress.state().phase == Phase.SUMMING
     progress.finish_step(1, 0)
     assert progress.state().phase == Phase.COUNTING
+
+
+def test_the_wait_in_a_sum_begins_where_the_own_part_of_a_step_ends(clock):
+    """A first step of 25 s is no wait of 25 s: two ranks that end theirs together were taken for a deadlock."""
+    progress, entered = Progress(), []
+    progress.has_entered_sum = lambda: bool(entered)
+    progress.enter(Phase.COMPUTING)
+    clock[0] += 25.0
+    assert (progress.state().phase, progress.state().seconds) == (Phase.COMPUTING, 25.0)
+    entered.append(True)
+    assert (progress.state().phase, progress.state().seconds) == (Phase.SUMMING, 0.0)
+    clock[0] += 3.0
+    assert (progress.state().phase, progress.state().seconds) == (Phase.SUMMING, 3.0)
+    progress.finish_step(1, 0)
+    progress.enter(Phase.COMPUTING)
+    entered.clear()
+    clock[0] += 4.0
+    assert (progress.state().phase, progress.state().seconds) == (Phase.COMPUTING, 4.0)

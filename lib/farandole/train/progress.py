@@ -20,6 +20,7 @@ class Progress:
         """Whether the step that computes has already reached its sum over ranks: TensorFlow alone knows."""
         self._phase, self._since = Phase.STARTING, time.monotonic()
         self._moved = self._since
+        self._is_in_sum = False
         self._reading = ""
         self._seconds: dict[Phase, deque[float]] = {}
 
@@ -41,10 +42,14 @@ class Progress:
     def state(self) -> RankState:
         """For the heartbeat."""
         phase, past = self._phase, list(self._seconds.get(self._phase, ()))
+        is_in_sum = phase == Phase.COMPUTING and self.has_entered_sum()
+        if is_in_sum and not self._is_in_sum:  # its own part took as long as it took: the wait for others begins now
+            self._moved = time.monotonic()
+        self._is_in_sum = is_in_sum
         return RankState(
             step=self.step,
             epoch=self.epoch,
-            phase=Phase.SUMMING if phase == Phase.COMPUTING and self.has_entered_sum() else phase,
+            phase=Phase.SUMMING if is_in_sum else phase,
             seconds=round(time.monotonic() - self._moved, 1),
             usual_seconds=round(statistics.median(past), 3) if past else None,
             reading=self._reading,

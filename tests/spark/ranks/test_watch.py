@@ -7,7 +7,7 @@ import pytest
 
 from farandole.core.rank_spec import Failure, Phase, RankState, Result, message_from_json
 from farandole.spark.ranks import watch
-from farandole.spark.ranks.watch import START_SECONDS, Watch, allowed_seconds, last_seen
+from farandole.spark.ranks.watch import START_SECONDS, WORKING_SECONDS, Watch, allowed_seconds, last_seen
 
 STATE = RankState(12, 1, Phase.COMPUTING, seconds=0.0, usual_seconds=0.5, reading="")
 
@@ -45,8 +45,9 @@ class Child:
 
     has_joined = True
 
-    def __init__(self, *states, silent=0.0):
+    def __init__(self, *states, silent=0.0, idle=1e9):
         self.states, self.silent, self.signals, self.state = list(states), silent, [], STATE
+        self.idle = idle
 
     def next_message(self, timeout_seconds):
         if not self.states:
@@ -56,6 +57,9 @@ class Child:
 
     def seconds_silent(self):
         return self.silent
+
+    def seconds_idle(self):
+        return self.idle
 
     def signal(self, number):
         self.signals.append(number)
@@ -104,6 +108,27 @@ def test_all_ranks_in_a_sum_wait_for_nobody(tmp_path):
     waits = {"phase": Phase.SUMMING, "seconds": 21.0}
     found = failure(Child(waits, waits), tmp_path)
     assert found.message.startswith("all 2 ranks wait for each other in a sum since 21 s, while summing, after step 12")
+
+
+@pytest.mark.parametrize("phase", [Phase.COMPUTING, Phase.EVALUATING, Phase.COUNTING, Phase.SUMMING])
+def test_a_rank_that_works_is_slow_and_no_hang(tmp_path, phase):
+    """Whatever is usual, and wherever it is: a sum works while bytes go over a slow network."""
+    (tmp_path / "waiting-0").touch()
+    slow = {"phase": phase, "usual_seconds": 0.1, "seconds": 3000.0}
+    assert Watch(Child(slow, slow, idle=19.0), 1, 2, tmp_path, 20.0).outcome(None) == Result({})
+
+
+def test_a_rank_that_works_without_end_hangs(tmp_path):
+    endless = {"usual_seconds": 0.1, "seconds": WORKING_SECONDS + 1}
+    assert failure(Child(endless, idle=0.0), tmp_path).message.startswith("no progress for 3601 s, while computing")
+
+
+def test_a_rank_that_works_may_be_silent_for_a_while(tmp_path):
+    """As when one call holds Python's lock."""
+    assert Watch(Child({}, silent=299.0, idle=1.0), 1, 2, tmp_path, 20.0).outcome(None) == Result({})
+    stopped = Child({}, silent=20.5, idle=19.5)
+    stopped.is_stopped = lambda: True
+    assert "nothing was heard for 20 s" in failure(stopped, tmp_path).message
 
 
 def test_silence_is_a_hang(tmp_path):

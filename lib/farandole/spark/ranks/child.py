@@ -18,6 +18,10 @@ from farandole.core.rank_spec import Failure, Joined, Meeting, Message, RankSpec
 from farandole.errors import ResourceError
 
 LOG_TAIL_LINES = 60
+BUSY_SHARE, BUSY_BYTES = 0.1, 128 * 1024
+"""A process that uses a processor for more of the time, or writes more bytes in a second, works. One that waits in a sum
+takes 0.02 and 6,000: Horovod's thread, and heartbeats."""
+_LOOK_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # found before the fork: what runs between it and exec must need no lock
 
@@ -54,6 +58,10 @@ class Child:
         self.has_joined = False
         """Whether it has met the other ranks."""
         self.last_heard = time.monotonic()
+        # A GPU's driver waits at a processor's full speed: there it says nothing.
+        self._tells_work = environment.get("CUDA_VISIBLE_DEVICES", "-1") == "-1"
+        self._looked = self._worked = self.last_heard
+        self._used: tuple[float, int] = (0.0, 0)
         self._messages: queue.Queue[Message | Exited] = queue.Queue()
         threading.Thread(target=self._listen, name=f"rank {rank}", daemon=True).start()
 
@@ -79,6 +87,26 @@ class Child:
     def seconds_silent(self) -> float:
         """Since it was last heard of, heartbeats included."""
         return time.monotonic() - self.last_heard
+
+    def seconds_idle(self) -> float:
+        """Since it last worked, as the system says: what is stopped, or waits, neither computes nor writes; a sum over a
+        slow network writes. Of a rank with a GPU: since it started."""
+        now = time.monotonic()
+        if self._tells_work and now - self._looked >= _LOOK_SECONDS:
+            used, (cpu_seconds, num_bytes), passed = self._usage(), self._used, now - self._looked
+            if used[0] - cpu_seconds > BUSY_SHARE * passed or used[1] - num_bytes > BUSY_BYTES * passed:
+                self._worked = now
+            self._looked, self._used = now, used
+        return now - self._worked
+
+    def _usage(self) -> tuple[float, int]:
+        """CPU seconds, and bytes written to files and sockets; what was known before where the system tells nothing."""
+        try:
+            process = psutil.Process(self.pid)
+            times, written = process.cpu_times(), process.io_counters()
+            return float(times.user + times.system), int(written.write_chars)
+        except psutil.Error:  # it has ended, or a sandbox hides it
+            return self._used
 
     def is_stopped(self) -> bool:
         """Whether something has stopped it (SIGSTOP), as the system says: at once, unlike silence."""

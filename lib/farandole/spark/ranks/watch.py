@@ -25,6 +25,8 @@ GRACE_SECONDS = 2.0
 PATIENCE = 10
 """Something may take so many times longer than it usually does."""
 PEER_FAILED = "stopped because another rank had failed"
+WORKING_SECONDS = 3600.0
+"""How long a rank may work without progress: a step takes less, a loop without end more."""
 _POLL_SECONDS = 0.25
 _STACK_SECONDS = 0.5
 
@@ -92,10 +94,10 @@ class Watch:
         return None
 
     def _judge(self, names: set[str]) -> Failure | None:
-        state, silent = self._child.state, self._child.seconds_silent()
-        # An import may keep all its threads from running, but does not stop the process.
-        is_starting = not self._child.has_joined and not self._child.is_stopped()
-        allowed = START_SECONDS if is_starting else self._hang_seconds
+        state, silent, idle = self._child.state, self._child.seconds_silent(), self._child.seconds_idle()
+        # An import, or a long copy, may keep all its threads from running, but does not stop the process.
+        may_be_silent = idle < self._hang_seconds or not self._child.has_joined
+        allowed = START_SECONDS if may_be_silent and not self._child.is_stopped() else self._hang_seconds
         if silent > allowed:
             return self._hang(f"nothing was heard for {allowed:.0f} s, {last_seen(state)}; it hangs or was stopped")
         if state is None:
@@ -104,7 +106,9 @@ class Watch:
         if not self._child.has_joined:
             # gloo gives up sooner, if it comes to that
             return self._hang(stands_still) if state.seconds > 2 * START_SECONDS else None
-        stuck = state.seconds > allowed_seconds(state, self._hang_seconds)
+        # What works is slow, whatever is usual, and no hang; but not for ever.
+        allowed = allowed_seconds(state, self._hang_seconds)
+        stuck = min(state.seconds, idle) > allowed or state.seconds > max(allowed, WORKING_SECONDS)
         waits = stuck and state.phase == Phase.SUMMING
         if stuck and not waits:
             return self._hang(stands_still)
