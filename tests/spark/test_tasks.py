@@ -48,6 +48,19 @@ def test_after_a_failure_no_further_number_begins(spark, tmp_path):
     assert mark.read_text() == "1"
 
 
+def test_what_was_not_begun_is_run_when_the_failed_number_succeeds_after_all(spark, tmp_path):
+    """As when its host was lost with its error, and another host has the room that it lacked."""
+    mark = tmp_path / "failed"
+    mark.write_text("1")
+    squares = run_tasks(spark, "squares", 4, lambda number: number * number, num_tasks=2, failure_mark=mark)
+    assert squares == [0, 1, 4, 9]
+    assert not mark.exists()
+
+
+def test_a_task_may_return_none(spark):
+    assert run_tasks(spark, "nothing", 3, lambda number: None) == [None] * 3
+
+
 def test_archives_are_forgotten_and_can_still_be_imported_from(tmp_path, monkeypatch):
     archive = tmp_path / "archive.zip"
     with zipfile.ZipFile(archive, "w") as file:

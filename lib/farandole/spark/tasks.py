@@ -5,8 +5,9 @@ import sys
 import zipimport
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -42,27 +43,49 @@ def run_tasks(
     A task must be idempotent, since Spark may run it again: everything it writes is a function of its number.
     Consecutive numbers share a Spark task, one after the other, where num_tasks is less than num_items.
     `description` is what the Spark UI and the progress bar show. `failure_mark` is where a task that raises an error
-    leaves a file, on a disk that all hosts share: numbers that have not begun by then are not begun.
+    leaves a file, on a disk that all hosts share: numbers that have not begun by then are not begun. Should the failed
+    one succeed after all, run again because its host was lost, those are run then.
 
     Raises:
         FarandoleError: the first one that a task raised, with its class and its message. Spark does not retry it. Or
             Spark gave a task up; see `errors_in_one_line`.
         OSError: a task found the disk full.
     """
-    if num_items == 0:
-        return []
+    found: dict[int, Result] = {}
+    while left := [number for number in range(num_items) if number not in found]:
+        for number, outcome in zip(left, _outcomes(spark, description, left, task, num_tasks, failure_mark), strict=True):
+            if outcome and outcome.error:
+                raise outcome.error
+            if outcome:
+                found[number] = outcome.result
+        if failure_mark:
+            failure_mark.unlink(missing_ok=True)
+    return [found[number] for number in range(num_items)]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    result: Any = None
+    error: Exception | None = None
+
+
+def _outcomes(
+    spark: SparkSession,
+    description: str,
+    numbers: list[int],
+    task: Callable[[int], Result],
+    num_tasks: int | None,
+    failure_mark: Path | None,
+) -> list[_Outcome | None]:
+    """By number; None: it was not begun."""
     context = spark.sparkContext
     context.setJobDescription(description)
     try:
-        numbers = context.parallelize(range(num_items), min(num_tasks or num_items, num_items))
+        rows = context.parallelize(numbers, min(num_tasks or len(numbers), len(numbers)))
         with errors_in_one_line(description):
-            outcomes = numbers.map(lambda number: _outcome(task, number, failure_mark)).collect()
+            return rows.map(lambda number: _outcome(task, number, failure_mark)).collect()
     finally:
         context.setJobDescription(None)
-    for _, error in outcomes:
-        if error is not None:
-            raise error
-    return [result for result, _ in outcomes]
 
 
 @contextmanager
@@ -91,23 +114,21 @@ def errors_in_one_line(description: str) -> Iterator[None]:
         raise FarandoleError(f"{description}: {gist(said)}") from error
 
 
-def _outcome(
-    task: Callable[[int], Result], number: int, failure_mark: Path | None
-) -> tuple[Result | None, Exception | None]:
+def _outcome(task: Callable[[int], Any], number: int, failure_mark: Path | None) -> _Outcome | None:
     """The result, or an error on purpose as a value: Spark would retry it, and wrap it in a Java stack."""
     # A failed number whose result is lost with its host runs again, and fails again: else nobody would.
     if failure_mark and failure_mark.exists() and failure_mark.read_text() != str(number):
-        return None, None
+        return None
     try:
-        return task(number), None
+        return _Outcome(task(number))
     except FarandoleError as error:
         if failure_mark:
             failure_mark.write_text(str(number))
-        return None, error
+        return _Outcome(error=error)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        return None, error
+        return _Outcome(error=error)
     finally:
         _forget_archives()
 
