@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from balanced_data import write_balanced
 from farandole.config.load import Config, parse_config
-from farandole.core.dataset.commit import exclusive
+from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.manifest import read_manifest
 from farandole.errors import DataError
 from farandole.pipeline.data_stages import ensure_balanced

@@ -7,7 +7,8 @@ from typing import Any
 from farandole.config.jobs import Evaluate
 from farandole.config.load import Config
 from farandole.config.train import Train
-from farandole.core.dataset.commit import exclusive, write_text
+from farandole.core.dataset.commit import write_text
+from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.core.rank_spec import Assignment

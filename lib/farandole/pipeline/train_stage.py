@@ -7,7 +7,8 @@ from pyspark.sql import SparkSession
 
 from farandole.config.load import Config
 from farandole.core.batches.slice_reader import check_batches, check_memory
-from farandole.core.dataset.commit import exclusive, write_text
+from farandole.core.dataset.commit import write_text
+from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.versions import Version
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.rank_spec import Assignment

@@ -53,7 +53,9 @@ def run_tasks(
     """
     found: dict[int, Result] = {}
     while left := [number for number in range(num_items) if number not in found]:
-        for number, outcome in zip(left, _outcomes(spark, description, left, task, num_tasks, failure_mark), strict=True):
+        for number, outcome in zip(
+            left, _outcomes(spark, description, left, task, num_tasks, failure_mark), strict=True
+        ):
             if outcome and outcome.error:
                 raise outcome.error
             if outcome:

@@ -1,7 +1,6 @@
 """A directory is the old one or the new one; one writer wins."""
 
 import errno
-import fcntl
 import os
 import shutil
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from farandole.core.dataset.commit import check_free, exclusive, new_directory, write_text
+from farandole.core.dataset.commit import check_free, new_directory, write_text
+from farandole.core.dataset.lock import exclusive
 from farandole.errors import ConflictError, DataError, ResourceError
 from farandole.log import error_line
 
@@ -88,30 +88,6 @@ def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path):
     ):
         publish(target, "new")
     assert (target / "thesis.txt").read_text() == "years of work"
-
-
-def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
-    target = tmp_path / "clean"
-    with exclusive(target), pytest.raises(ConflictError, match="another process is writing"), exclusive(target):
-        pass
-    with exclusive(target):
-        pass
-
-
-def test_a_lock_file_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch):
-    flock, calls = fcntl.flock, []
-
-    def remove_before_locking(descriptor, operation):
-        calls.append(operation)
-        if len(calls) == 1:
-            (tmp_path / ".clean.lock").unlink()
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", remove_before_locking)
-    with exclusive(tmp_path / "clean"):
-        assert len(calls) == 2
-        with pytest.raises(ConflictError), exclusive(tmp_path / "clean"):
-            pass
 
 
 def test_everything_is_on_disk_before_it_is_published(tmp_path, monkeypatch):

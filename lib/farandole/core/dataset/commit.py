@@ -1,7 +1,6 @@
 """All or nothing: a new directory appears in one step, and only one process writes it."""
 
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -9,27 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.manifest import FILE_NAME
 from farandole.errors import ConflictError, DataError, ResourceError
-
-
-@contextmanager
-def exclusive(target: Path) -> Iterator[None]:
-    """Holds the lock on writing `target`; the lock goes with the process, however it ends.
-
-    Raises:
-        ConflictError: another process holds it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    descriptor = _take(lock)
-    if descriptor is None:
-        raise ConflictError(f"another process is writing {target}; wait for it, or set another paths.work")
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 @contextmanager
@@ -103,25 +84,6 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
-
-
-def _take(lock: Path) -> int | None:
-    """A descriptor that holds the lock, or None when another process does."""
-    while True:
-        if lock.is_symlink():  # O_NOFOLLOW is for one that appears after this look
-            raise DataError(f"{lock} is a link, and nothing outside paths.work is written; remove it")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        # The holder before us may have unlinked the file between our open and our lock; then another process can lock
-        # a new file of the same name, and ours protects nothing.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                return descriptor
         os.close(descriptor)
 
 

@@ -19,7 +19,7 @@ from farandole.errors import ResourceError
 
 LOG_TAIL_LINES = 60
 BUSY_SHARE, BUSY_BYTES = 0.1, 128 * 1024
-"""A process that uses a processor for more of the time, or writes more bytes in a second, works. One that waits in a sum
+"""A process works that uses a processor for more of the time, or writes more bytes in a second. One that waits in a sum
 takes 0.02 and 6,000: Horovod's thread, and heartbeats."""
 _LOOK_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -89,8 +89,8 @@ class Child:
         return time.monotonic() - self.last_heard
 
     def seconds_idle(self) -> float:
-        """Since it last worked, as the system says: what is stopped, or waits, neither computes nor writes; a sum over a
-        slow network writes. Of a rank with a GPU: since it started."""
+        """Since it last worked, as the system says: what is stopped, or waits, neither computes nor writes, and a sum over
+        a slow network writes. Of a rank with a GPU: since it started."""
         now = time.monotonic()
         if self._tells_work and now - self._looked >= _LOOK_SECONDS:
             used, (cpu_seconds, num_bytes), passed = self._usage(), self._used, now - self._looked
