@@ -89,8 +89,8 @@ class Child:
         return time.monotonic() - self.last_heard
 
     def seconds_idle(self) -> float:
-        """Since it last worked, as the system says: what is stopped, or waits, neither computes nor writes, and a sum over
-        a slow network writes. Of a rank with a GPU: since it started."""
+        """Since it last worked, as the system says: what is stopped, or waits, neither computes nor writes; a sum
+        over a slow network writes. Of a rank with a GPU: since it started."""
         now = time.monotonic()
         if self._tells_work and now - self._looked >= _LOOK_SECONDS:
             used, (cpu_seconds, num_bytes), passed = self._usage(), self._used, now - self._looked
