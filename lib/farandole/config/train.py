@@ -33,6 +33,9 @@ class Train(Section):
     min_ranks: int = Field(default=0, ge=0)
     """Start, and restart after a loss, with as few ranks as this where the cluster has no slots for num_ranks.
     0: always num_ranks, since only equal numbers of ranks give equal weights to the bit."""
+    executors_wait_seconds: float = Field(default=600.0, ge=0.0)
+    """How long the first start waits for executors that YARN or Kubernetes was asked for and has not brought yet, as
+    where nodes are added on demand. Elsewhere, and where too few were asked for, the first start waits 5 s."""
     slots_wait_seconds: float = Field(default=60.0, ge=0.0)
     """How long a restart waits for slots for num_ranks before it goes on with fewer or ends with exit code 4."""
     epochs: int = Field(default=10, ge=1)
@@ -80,8 +83,8 @@ class Train(Section):
     threads_per_rank: int = Field(default=1, ge=0)
     """TensorFlow's intra-op threads; 0: as many as the host has cores."""
     hang_seconds: float = Field(default=20.0, ge=3.0)
-    """A rank that gives no sign of life, or makes no progress, for so long is taken for hung, and ended. What usually
-    takes long (a slow step, an evaluation) may take ten times as long as usual."""
+    """A rank that gives no sign of life, or neither makes progress nor computes, for so long is taken for hung, and
+    ended. What usually takes long (an evaluation on a GPU) may take ten times as long as usual."""
     network: str = ""
     """On which ranks of several hosts meet: an interface (ib0), or the network of its addresses (10.0.0.0/8).
     Empty: one that all hosts are in, private ones first. Ranks on one host always meet on loopback."""

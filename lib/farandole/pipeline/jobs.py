@@ -4,7 +4,8 @@
 as spark-submit's arguments say.
 """
 
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 from pyspark.sql import SparkSession
 
@@ -15,6 +16,7 @@ from farandole.pipeline.data_stages import Session, ensure_balanced, ensure_clea
 from farandole.pipeline.evaluate_stage import ensure_evaluated
 from farandole.pipeline.gate import check_gate
 from farandole.pipeline.train_stage import ensure_trained
+from farandole.spark.ranks.executors import properties_for_ranks
 from farandole.spark.ranks.slots import check_slots_early
 from farandole.spark.session import start_session
 
@@ -43,15 +45,19 @@ def evaluate(config: Config, spark: SparkSession | None = None) -> None:
     check_gate(config.evaluate, ensure_evaluated(session, config))
 
 
-def _session(job: str, spark: SparkSession | None) -> Session:
+Choose = Callable[[Mapping[str, str]], dict[str, str]]
+
+
+def _session(job: str, spark: SparkSession | None, train: Train | None = None) -> Session:
     if spark is not None:
         return lambda: spark
-    return cache(lambda: start_session(f"farandole {job}", shipped("spark", "local.conf")))
+    choose: Choose = partial(properties_for_ranks, train=train) if train else lambda given: {}
+    return cache(lambda: start_session(f"farandole {job}", shipped("spark", "local.conf"), choose))
 
 
 def _session_for_ranks(job: str, spark: SparkSession | None, train: Train) -> Session:
     """One that refuses too few slots for the ranks before Spark has started, and so before the data stages."""
-    session = _session(job, spark)
+    session = _session(job, spark, train)
 
     def checked() -> SparkSession:
         if spark is None:

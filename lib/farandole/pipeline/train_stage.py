@@ -74,7 +74,7 @@ def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDi
     assignment = Assignment("train", config.model_dump(), str(data.directory), manifest.fingerprint())
 
     def launch(restart: int) -> list[dict[str, Any]]:
-        num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else 5.0)
+        num_ranks = check_slots(spark, train, train.slots_wait_seconds if restart else None)
         if num_ranks < train.num_ranks:
             say(f"train: {num_ranks} ranks instead of {train.num_ranks}, as there are no more slots; the same batches")
         for rank in range(num_ranks):

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -30,10 +30,13 @@ _STACK_LOGGERS = (
 )
 
 
-def start_session(app_name: str, local_conf: Traversable) -> SparkSession:
+def start_session(
+    app_name: str, local_conf: Traversable, choose: Callable[[Mapping[str, str]], dict[str, str]] = lambda given: {}
+) -> SparkSession:
     """The session that spark-submit's arguments ask for; without a master it is local mode on all cores.
 
     In local mode the Spark properties in the file local_conf hold as well, below --conf and --properties-file.
+    `choose` is given all properties, and returns those that take their place.
 
     Raises:
         ConfigError: local_conf cannot be read, or a line of it is not `property value`.
@@ -46,6 +49,8 @@ def start_session(app_name: str, local_conf: Traversable) -> SparkSession:
     if re.match(r"local($|\[)", conf.get("spark.master") or ""):
         for key, value in read_properties(local_conf).items():
             conf.setIfMissing(key, value)
+    for key, value in choose(dict(conf.getAll())).items():
+        conf.set(key, value)
     conf.setIfMissing("spark.ui.showConsoleProgress", str(on_terminal()).lower())
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     for logger in _STACK_LOGGERS:

@@ -26,6 +26,7 @@ _OPERATIONAL = {
     "run_name",
     "num_ranks",
     "min_ranks",
+    "executors_wait_seconds",
     "slots_wait_seconds",
     "log_every_steps",
     "checkpoint_every_steps",
