@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifests import file_entry, make_manifest, split_entry
+from manifests import file_entry
 from PIL import Image as Pillow
 from pyspark.sql import SparkSession
 
@@ -395,6 +395,46 @@ def test_a_name_without_an_image_is_no_class(
     assert {name: sum(count[name] for count in counts) for name in manifest.class_names} == {"cat": 20, "owl": 20}
 
 
+def put_long_tail(raw: Path) -> None:
+    """Two classes of 30 pictures, and ten each of one and of two."""
+    seeds = iter(range(1_000))
+    for number in range(22):
+        for index in range(30 if number < 2 else 1 + number % 2):
+            put(raw / f"species {number:02d}" / f"{index}.png", picture(next(seeds)))
+
+
+def test_every_class_of_a_long_tail_is_trained(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put_long_tail(tmp_path / "raw")
+    config = config_for(tmp_path, val_fraction=0.2, test_fraction=0.3)
+    manifest = run(spark, config)
+    counts = {split: list(entry.class_counts.values()) for split, entry in manifest.splits.items()}
+    assert min(counts["train"]) >= 1
+    assert sum(counts["test"]) > 0
+    assert np.sum(list(counts.values()), axis=0).tolist() == [30, 30, *([1, 2] * 10)]
+    assert manifest.stats.mean == pytest.approx(
+        np.mean([list(row) for row in rows_of(config, "data/split=train")["image"].to_pylist()], axis=0)
+        .reshape(-1, 3)
+        .mean(axis=0)
+        .tolist()
+    )
+    said = capfd.readouterr().err
+    assert "rows that would be held out stay in train, since nothing else of their classes would; the smallest" in said
+
+
+def test_small_classes_are_refused_on_request_before_a_picture_is_written(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_long_tail(tmp_path / "raw")
+    monkeypatch.setattr(clean, "StagedImages", None)  # what pictures are written from
+    with pytest.raises(
+        DataError,
+        match=r"10 classes have fewer rows than split.min_rows_per_class = 2: 'species 02' 1, .*, \.\.\.; add images,",
+    ):
+        run(spark, config_for(tmp_path, min_rows_per_class=2))
+
+
 def test_names_that_nearly_agree_are_warned_of(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -403,22 +443,6 @@ def test_names_that_nearly_agree_are_warned_of(
     run(spark, config_for(tmp_path, val_fraction=0.0, test_fraction=0.0))
     said = capfd.readouterr().err
     assert "2 classes have several names that nearly agree: 'Cat' and 'cat', 'dog' and 'dog '; give them one na" in said
-
-
-def manifest_with(train: list[int], val: list[int], test: list[int]) -> Manifest:
-    counts = {"train": train, "val": val, "test": test}
-    names = ["cat", "dog", "owl"]
-    return make_manifest({split: split_entry(dict(zip(names, rows, strict=True))) for split, rows in counts.items()})
-
-
-def test_an_empty_train_split_and_untrained_classes_are_refused() -> None:
-    clean.check_splits(manifest_with([1, 1, 0], [1, 0, 0], [0, 0, 0]), {})
-    with pytest.raises(DataError, match=r"the train split is empty: 3 rows in val and 4 in test; add images"):
-        clean.check_splits(manifest_with([0, 0, 0], [1, 2, 0], [4, 0, 0]), {})
-    with pytest.raises(DataError, match=r"1 classes have rows .* none in train: 'owl' \(2 in val, 3 in test\); add"):
-        clean.check_splits(manifest_with([1, 1, 0], [0, 0, 2], [0, 0, 3]), {})
-    with pytest.raises(DataError, match=r"only one class has usable images: 'dog' with 7, out of 7 records; training"):
-        clean.check_splits(manifest_with([0, 5, 0], [0, 2, 0], [0, 0, 0]), {})
 
 
 @pytest.mark.parametrize(("num_rows", "checksum"), [(2, 5), (3, 6)])

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from farandole.config.data import Split
 from farandole.spark.preprocess import duplicates
 from farandole.spark.source.records import Part, Records, Source
 
@@ -61,9 +62,15 @@ def test_tasks_share_the_digests_out(
         pq.write_table(parts[-1], tmp_path / f"parts/part-{part:05d}.parquet")
     monkeypatch.setattr(duplicates, "ROWS_PER_TASK", -(-23 // num_tasks))
     source = Source(
-        class_names=[], given=frozenset(), num_parts=2, input_rows=23, num_files=1, side_columns={}, read=no_records
+        class_names=list("abcdef"),
+        given=frozenset(),
+        num_parts=2,
+        input_rows=23,
+        num_files=1,
+        side_columns={},
+        read=no_records,
     )
-    duplicates.drop_duplicates(spark, source, tmp_path)
+    duplicates.drop_duplicates(spark, Split(), source, tmp_path)
     assert len(list((tmp_path / "dropped").iterdir())) == num_tasks
     assert duplicates.read_dropped(Part(tmp_path, 0, source)).num_rows == 0
     dropped = duplicates.read_dropped(Part(tmp_path, 1, source)).sort_by("image_id").to_pylist()

@@ -13,7 +13,6 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -32,13 +31,14 @@ from farandole.core.dataset.schema import SPLITS
 from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
 from farandole.log import say
+from farandole.spark.preprocess.check_splits import check_splits, warn_of_spared
 from farandole.spark.preprocess.clean_files import CleanFile, write_files
 from farandole.spark.preprocess.decode_parts import stage_part
 from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
 from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
-from farandole.spark.preprocess.remarks import Example, explain, warn_of_near_names
+from farandole.spark.preprocess.remarks import warn_of_near_names
 from farandole.spark.preprocess.reuse import plan_reuse
 from farandole.spark.preprocess.staged_images import StagedImages
 from farandole.spark.preprocess.usable import with_usable_splits, with_used_classes
@@ -66,8 +66,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
         origin: of the version; goes into the manifest.
 
     Raises:
-        DataError: no usable rows, fewer than two classes, an empty train split, or a class that is in val or test but
-            not in train.
+        DataError: as `check_splits`, before a picture is written.
         ConflictError: another process is writing the same directory.
         ResourceError: the disk is full.
     """
@@ -90,19 +89,21 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
         if old.files:
             say(f"preprocess: reused {sum(part.num_reused for part in staged)} of {source.input_rows} pictures")
         source = with_usable_splits(source, staged)
-        drop_duplicates(spark, source, staging)
-        fills = fit_fills(spark, config.missing, config.split, source, staging)
+        splits = drop_duplicates(spark, config.split, source, staging)
+        fills = fit_fills(spark, config.missing, splits, source, staging)
         _interpolate_columns(spark, config.missing, source, staging)
         groups = groups_of_parts(source)
         counts = run_tasks(
             spark,
             "preprocess: place rows",
             len(groups),
-            lambda group: place_parts(config.split, source, fills, directory, group, groups[group]),
+            lambda group: place_parts(splits, source, fills, directory, group, groups[group]),
             num_tasks=_num_tasks(spark, len(groups)),
         )
-        images = StagedImages(staging)
         source, counts, labels = with_used_classes(source, counts)
+        check_splits(config.split, source, counts)
+        warn_of_spared(source, splits, counts)
+        images = StagedImages(staging)
         files = run_tasks(
             spark,
             "preprocess: write",
@@ -111,8 +112,6 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
             num_tasks=_num_tasks(spark, source.num_files),
         )
         manifest = _manifest(config.image, source, fills, counts, files, origin)
-        examples = {reason: example for part in reversed(counts) for reason, example in part.examples.items()}
-        check_splits(manifest, examples)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
@@ -147,45 +146,6 @@ def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, 
 def created_by() -> str:
     """For the manifest: what decoded the pictures."""
     return f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
-
-
-def check_splits(manifest: Manifest, examples: Mapping[str, Example]) -> None:
-    """Refuses a data set that nothing can be trained on.
-
-    Args:
-        manifest: of it.
-        examples: of what is quarantined, by reason.
-
-    Raises:
-        DataError: no rows, fewer than two classes, an empty train split, or a class in val or test but not in train.
-    """
-    counts = {split: np.array(list(entry.class_counts.values())) for split, entry in manifest.splits.items()}
-    total = np.sum(list(counts.values()), axis=0)
-    lost = explain(manifest.quarantine, examples)
-    if not total.sum():
-        raise DataError(f"none of {manifest.input_rows} records is usable: {lost}")
-    present = [name for name, number in zip(manifest.class_names, total, strict=True) if number]
-    if len(present) < 2:
-        raise DataError(
-            f"only one class has usable images: {present[0]!r} with {total.sum()}, "
-            f"out of {manifest.input_rows} records; training needs two or more"
-            f"{f'; rejected are {lost}' if lost else ''}"
-        )
-    if not counts["train"].sum():
-        raise DataError(
-            f"the train split is empty: {counts['val'].sum()} rows in val and {counts['test'].sum()} in test; "
-            f"add images, or lower split.val_fraction and split.test_fraction"
-        )
-    untrained = [
-        f"{name!r} ({counts['val'][label]} in val, {counts['test'][label]} in test)"
-        for label, name in enumerate(manifest.class_names)
-        if total[label] and not counts["train"][label]
-    ]
-    if untrained:
-        raise DataError(
-            f"{len(untrained)} classes have rows in val or test but none in train: {', '.join(untrained[:5])}; "
-            f"add train images, remove the classes, or change split.seed"
-        )
 
 
 def _manifest(

@@ -1,4 +1,4 @@
-"""Equal pictures: which one is kept, found by digests alone, without the images.
+"""Equal pictures: which one is kept, found by digests alone, without the images; and what splits follow from.
 
 Tasks share the digests out by their value; each reads the small columns of all parts. That is a few dozen bytes per
 picture and task, so up to some hundreds of millions of pictures it costs little beside their decoding.
@@ -11,8 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
+from farandole.config.data import Split
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import SPLITS
+from farandole.core.fingerprint import content_hash
+from farandole.core.plan.split import SplitPlan, largest_keys, plan_splits
 from farandole.spark.source.records import Part, Source
 from farandole.spark.tasks import run_tasks
 
@@ -34,13 +37,21 @@ _COMPARED = ["part", "image_id", "source", "split", "label", "digest"]
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 
 
-def drop_duplicates(spark: SparkSession, source: Source, staging: Path) -> None:
-    """Writes staging/dropped/*.parquet, of DROPPED, from the staged parts."""
-    num_tasks = max(1, -(-source.input_rows // ROWS_PER_TASK))
-    run_tasks(spark, "preprocess: compare", num_tasks, lambda task: _drop_some(staging, task, num_tasks))
+def drop_duplicates(spark: SparkSession, rules: Split, source: Source, staging: Path) -> SplitPlan:
+    """Writes staging/dropped/*.parquet, of DROPPED, from the staged parts; where the splits of what is kept are cut."""
+    num_tasks, num_classes = max(1, -(-source.input_rows // ROWS_PER_TASK)), len(source.class_names)
+
+    def task(number: int) -> np.ndarray:
+        kept = _drop_some(staging, number, num_tasks)
+        hashes = np.array([content_hash(digest) for digest in kept["digest"].to_pylist()], np.int64)
+        return largest_keys(hashes, kept["label"].to_numpy(), kept["split"].to_numpy(), rules.seed, num_classes)
+
+    largest = run_tasks(spark, "preprocess: compare", num_tasks, task)
+    return plan_splits(rules, source.given, np.max(largest, axis=0))
 
 
-def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
+def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
+    """Writes what one task drops; returns split, label and digest of what it keeps."""
     import pyarrow.dataset as ds  # here and below because it takes pandas with it: half the imports of any job
 
     parts = ds.dataset(staging / "parts", format="parquet")
@@ -48,8 +59,11 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> None:
     mine = pc.field("digest") >= pa.scalar(low.to_bytes(4, "big"))
     if high < 2**32:
         mine &= pc.field("digest") < pa.scalar(high.to_bytes(4, "big"))
-    rows = find_dropped(parts.to_table(columns=_COMPARED, filter=mine))
-    write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [rows])
+    rows = parts.to_table(columns=_COMPARED, filter=mine)
+    dropped = find_dropped(rows)
+    write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [dropped])
+    is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks())
+    return rows.select(["split", "label", "digest"]).filter(pc.invert(is_dropped))
 
 
 def read_dropped(part: Part) -> pa.Table:

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
-from farandole.config.data import Missing, Split
+from farandole.config.data import Missing
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.schema import SIDE_TYPES, SPLITS
 from farandole.core.plan.order_statistics import Combine, Measure, keys_at_ranks
+from farandole.core.plan.split import SplitPlan
 from farandole.core.record.missing import (
     as_numbers,
     exact_sum,
@@ -36,7 +37,9 @@ MAX_DISTINCT = 1_000_000
 """Values among which a mode is looked for; they are counted in the driver's memory."""
 
 
-def fit_fills(spark: SparkSession, missing: Missing, rules: Split, source: Source, staging: Path) -> dict[str, Fill]:
+def fit_fills(
+    spark: SparkSession, missing: Missing, splits: SplitPlan, source: Source, staging: Path
+) -> dict[str, Fill]:
     """What takes the place of missing values, by column, for policies fill and interpolate.
 
     The median of an even number of values is the mean of the middle two; of values that are equally frequent the mode
@@ -50,24 +53,24 @@ def fit_fills(spark: SparkSession, missing: Missing, rules: Split, source: Sourc
         if rule.policy not in ("fill", "interpolate"):
             continue
         statistic = rule.statistic or ("mean" if rule.value is None else "")
-        value = _fit(spark, rules, source, staging, name, statistic) if statistic else rule.value
+        value = _fit(spark, splits, source, staging, name, statistic) if statistic else rule.value
         assert value is not None
         fills[name] = Fill(policy=rule.policy, statistic=statistic, value=value)
     return fills
 
 
 def _fit(
-    spark: SparkSession, rules: Split, source: Source, staging: Path, name: str, statistic: str
+    spark: SparkSession, splits: SplitPlan, source: Source, staging: Path, name: str, statistic: str
 ) -> int | float | str | bool:
     kind = SIDE_TYPES[source.side_columns[name]]
     title = f"preprocess: {statistic} of {name}"
 
     def counted(part: int) -> tuple[int, int]:
-        values = _floats(_train_values(Part(staging, part, source), rules, name))
+        values = _floats(_train_values(Part(staging, part, source), splits, name))
         return len(values), exact_sum(values)
 
     if statistic == "mode":
-        return _mode(spark, rules, source, staging, name)
+        return _mode(spark, splits, source, staging, name)
     sums = run_tasks(spark, title, source.num_parts, counted)
     count, total = sum(number for number, _ in sums), sum(part for _, part in sums)
     _refuse_empty(count, name, statistic)
@@ -76,7 +79,7 @@ def _fit(
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
         def task(part: int) -> np.ndarray:
-            keys = ordered_keys(_floats(_train_values(Part(staging, part, source), rules, name)))
+            keys = ordered_keys(_floats(_train_values(Part(staging, part, source), splits, name)))
             return measure(np.zeros(len(keys), np.int64), keys)
 
         first, *others = run_tasks(spark, title, source.num_parts, task)
@@ -89,9 +92,9 @@ def _fit(
     return round_to((low + high) / 2, kind)
 
 
-def _mode(spark: SparkSession, rules: Split, source: Source, staging: Path, name: str) -> int | float | str | bool:
+def _mode(spark: SparkSession, splits: SplitPlan, source: Source, staging: Path, name: str) -> int | float | str | bool:
     def counted(part: int) -> dict[int | float | str | bool, int]:
-        values = _train_values(Part(staging, part, source), rules, name)
+        values = _train_values(Part(staging, part, source), splits, name)
         if pa.types.is_floating(values.type):
             values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 becomes 0.0
         found = pc.value_counts(values)
@@ -116,9 +119,9 @@ def _refuse_empty(count: int, name: str, statistic: str) -> None:
         )
 
 
-def _train_values(part: Part, rules: Split, name: str) -> pa.ChunkedArray:
-    rows, _, splits = place_rows(part, rules, read_dropped(part), [f"{SIDE}{name}"])
-    values = rows[f"{SIDE}{name}"].filter(pa.array(splits == SPLITS.index("train")))
+def _train_values(part: Part, splits: SplitPlan, name: str) -> pa.ChunkedArray:
+    rows, _, assigned = place_rows(part, splits, read_dropped(part), [f"{SIDE}{name}"])
+    values = rows[f"{SIDE}{name}"].filter(pa.array(assigned == SPLITS.index("train")))
     values = as_numbers(nan_to_null(values).drop_null())
     return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values
 

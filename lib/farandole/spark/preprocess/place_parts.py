@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from farandole.config.data import Split
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import CLEAN, DEDUPLICATED, QUARANTINE, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import content_hash, hash_ids, id_checksum
 from farandole.core.plan.layout import files_by_hash
-from farandole.core.plan.split import assign_splits
+from farandole.core.plan.split import SplitPlan, assign_splits
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.fill_columns import fill_columns
 from farandole.spark.preprocess.remarks import Example
@@ -75,12 +74,12 @@ def placed_path(staging: Path, group: int) -> Path:
 
 
 def place_parts(
-    rules: Split, source: Source, fills: dict[str, Fill], directory: Path, group: int, numbers: range
+    splits: SplitPlan, source: Source, fills: dict[str, Fill], directory: Path, group: int, numbers: range
 ) -> PartCounts:
     """Sends what is kept of some staged parts on its way to clean/, and the rest to quarantine and deduplicated.
 
     Args:
-        rules: of the splits.
+        splits: where they are cut.
         source: a label is an index into its class_names.
         fills: what takes the place of missing values.
         directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
@@ -100,7 +99,7 @@ def place_parts(
             path = f"{folder}/part-{group:05d}.parquet"
             write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
     placed = pa.concat_tables(
-        [_place_part(part, rules, fills, own) for part, own in zip(parts, dropped_of, strict=True)]
+        [_place_part(part, splits, fills, own) for part, own in zip(parts, dropped_of, strict=True)]
     )
     _spill(source, staging, group, placed)
     return PartCounts(
@@ -132,13 +131,13 @@ def _examples(quarantine: pa.Table) -> dict[str, Example]:
 
 
 def place_rows(
-    part: Part, rules: Split, dropped: pa.Table, columns: Iterable[str] = ()
+    part: Part, plan: SplitPlan, dropped: pa.Table, columns: Iterable[str] = ()
 ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     """Where the rows of a staged part go.
 
     Args:
-        part: it is staged; of its source, the splits that it names are used.
-        rules: of the splits.
+        part: it is staged.
+        plan: of the splits.
         dropped: what `read_dropped` says of it.
         columns: more that are wanted.
 
@@ -148,17 +147,16 @@ def place_rows(
     """
     rows = part.read("parts", ["image_id", "split", "label", "digest", "sums", "squares", *columns])
     hashes = np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64)
-    given = part.source.given
-    splits = assign_splits(hashes, rows["split"].to_numpy(), rules, has_val="val" in given, has_test="test" in given)
+    splits = assign_splits(hashes, rows["split"].to_numpy(), plan)
     is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
     return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
 
 
-def _place_part(part: Part, rules: Split, fills: dict[str, Fill], dropped: pa.Table) -> pa.Table:
+def _place_part(part: Part, plan: SplitPlan, fills: dict[str, Fill], dropped: pa.Table) -> pa.Table:
     """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
     places = [field.name for field in FIELDS]
     columns = [*places, *(f"{SIDE}{name}" for name in part.source.side_columns)]
-    rows, hashes, splits = place_rows(part, rules, dropped, columns)
+    rows, hashes, splits = place_rows(part, plan, dropped, columns)
     added = fill_columns(part, rows, fills)
     placed = {
         **{name: rows[name] for name in ("image_id", "label", "sums", "squares", *places)},
