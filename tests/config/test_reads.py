@@ -19,7 +19,7 @@ READERS = {
     "data": ("spark/source/", "pipeline/data_stages.py"),
     "image": ("core/record/", "spark/preprocess/"),
     "missing": ("spark/source/", "spark/preprocess/", "core/record/"),
-    "split": ("core/plan/split.py", "spark/preprocess/"),
+    "split": ("core/plan/split.py", "spark/preprocess/", "config/load.py"),
     "balance": ("core/plan/", "spark/rebalance/"),
     "layout": ("core/plan/", "spark/rebalance/"),
     "augment": ("train/input/augment.py",),

@@ -3,7 +3,16 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farandole.core.fingerprint import fingerprint, hash_ids, id_checksum, mix64, row_keys
+from farandole.core.fingerprint import (
+    content_hash,
+    fingerprint,
+    hash_ids,
+    id_checksum,
+    mix64,
+    original_hash,
+    pixel_digest,
+    row_keys,
+)
 
 
 def test_hashes_are_those_of_every_earlier_release():
@@ -42,3 +51,22 @@ def test_checksum_tells_copies_losses_and_repeats_apart():
     one, two = hash_ids(["a"]), hash_ids(["a", "a"])
     values = [id_checksum(one, 0), id_checksum(one, 1), id_checksum(two, 0), id_checksum(two, np.array([0, 1]))]
     assert len(set(values)) == 4
+
+
+def test_an_original_has_the_hash_of_its_bytes_or_of_shape_type_and_numbers():
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert original_hash(pixels) == content_hash(pixel_digest(pixels))
+    assert original_hash(pixels[:, :, 0]) == content_hash(pixel_digest(pixels[:, :, :1]))
+    others = [
+        pixels,
+        pixels.reshape(2, 8, 3),
+        pixels.astype(np.uint16),
+        pixels.astype(np.float32),
+        pixels.astype(np.float64),
+        pixels.astype(np.float32) + 1,
+        pixels[:, :, 0],
+        pixels.tobytes(),
+        b"",
+    ]
+    assert len({original_hash(other) for other in others}) == len(others)
+    assert original_hash(b"a picture") == -7585784464088036059

@@ -132,6 +132,9 @@ class Split(Section):
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share to hold out for testing; not used where the input has a test split of its own."""
     seed: int = Field(default=0, ge=0)
+    group_column: str = ""
+    """Of a table or label table: rows that are equal in it, such as those of a patient or a video, go to one split. It
+    is kept as those of data.keep_columns are. Empty, or null in a row: each picture is drawn by itself."""
     min_rows_per_class: int = Field(default=1, ge=1)
     """A class with fewer rows, of all splits together, ends the job with exit code 3 before pictures are written. Of
     every class one row at least stays in train, unless all of them were given as val or test."""

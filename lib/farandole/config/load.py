@@ -38,6 +38,18 @@ class Config(Section):
     pipeline: Pipeline = Pipeline()
 
     @model_validator(mode="after")
+    def _groups_are_kept(self) -> "Config":
+        name, kept = self.split.group_column, self.data.keep_columns
+        if name and self.data.source != "table" and not self.data.label_table:
+            raise ValueError(
+                f"split.group_column names a column of a table or label table, but data.source is "
+                f"{self.data.source!r}; received {name!r}; remove it, or give a data.label_table"
+            )
+        if name and name not in kept:
+            object.__setattr__(self, "data", self.data.model_copy(update={"keep_columns": [*kept, name]}))
+        return self
+
+    @model_validator(mode="after")
     def _columns_of_a_table(self) -> "Config":
         has_table = self.data.source == "table" or self.data.label_table
         if not has_table and (self.data.keep_columns or self.missing.columns):

@@ -39,6 +39,22 @@ def content_hash(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
+def original_hash(original: bytes | np.ndarray) -> int:
+    """A signed 64-bit number for a picture as its source holds it, whatever a config makes of it.
+
+    Args:
+        original: the bytes of a file; or pixels, whose shape and type count. uint8 pixels have the content_hash of
+            their pixel_digest, [height, width] the one of [height, width, 1].
+    """
+    if isinstance(original, bytes):
+        return content_hash(hashlib.blake2b(original, digest_size=8).digest())
+    if original.dtype == np.uint8:
+        return content_hash(pixel_digest(original[:, :, None] if original.ndim == 2 else original))
+    digest = hashlib.blake2b(f"{original.shape}{original.dtype.str}".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(original).data)
+    return content_hash(digest.digest())
+
+
 def mix64(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finalizer, elementwise: a bijection of uint64 that scatters near values (Steele et al. 2014)."""
     z = values.astype(np.uint64, copy=True)

@@ -260,19 +260,12 @@ def test_a_file_of_several_row_groups_holds_the_same_rows(
 
 
 def test_appending_images_moves_no_old_row(spark: SparkSession, messy: Config) -> None:
-    def placed() -> dict[str, str]:
-        return {
-            row: split
-            for split in ("train", "val", "test")
-            for row in rows_of(messy, f"data/split={split}")["image_id"].to_pylist()
-        }
-
     run(spark, messy)
-    before = placed()
+    before = splits_of(messy)
     for index in range(200, 230):
         put(Path(messy.data.path) / "class 1 ü" / f"{index}.png", picture(index))
     run(spark, messy)
-    after = placed()
+    after = splits_of(messy)
     assert len(after) == len(before) + 30
     assert before.items() <= after.items()
 
@@ -393,6 +386,44 @@ def test_a_name_without_an_image_is_no_class(
     assert {(row["image_id"].split("/")[0], row["label"]) for row in rows} == {("cat", 0), ("owl", 1)}
     counts = [entry.class_counts for entry in manifest.splits.values()]
     assert {name: sum(count[name] for count in counts) for name in manifest.class_names} == {"cat": 20, "owl": 20}
+
+
+def splits_of(config: Config) -> dict[str, str]:
+    return {
+        row: split
+        for split in ("train", "val", "test")
+        for row in rows_of(config, f"data/split={split}")["image_id"].to_pylist()
+    }
+
+
+def test_no_setting_of_image_moves_a_row_to_another_split(spark: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(80):
+        put(tmp_path / f"raw/{'ab'[seed % 2]}/{seed:02d}.png", rng.integers(0, 256, (32, 24, 3), dtype=np.uint8))
+    config = config_for(tmp_path, val_fraction=0.2, test_fraction=0.3)
+    found = []
+    for rules in (
+        Image(height=32, width=24),
+        Image(height=12, width=12, channels=1),
+        Image(height=5, width=9, resize="crop", encoding="jpeg"),
+    ):
+        run(spark, config.model_copy(update={"image": rules}))
+        found.append(splits_of(config))
+    assert set(found[0].values()) == {"train", "val", "test"}
+    assert found == [found[0]] * 3
+
+
+def test_which_copy_is_kept_and_where_depends_on_no_name(spark: SparkSession, tmp_path: Path) -> None:
+    found = []
+    for formats in (("PNG", "BMP"), ("BMP", "PNG")):
+        root = tmp_path / formats[0]
+        for seed in range(40):
+            for copy, file_format in zip("xy", formats, strict=True):
+                put(root / f"raw/{'ab'[seed % 2]}/{copy}{seed:02d}", picture(seed), file_format)
+        config = config_for(root, val_fraction=0.2, test_fraction=0.3)
+        assert run(spark, config).deduplicated_rows == 40
+        found.append({name.split("/")[1][1:]: split for name, split in splits_of(config).items()})
+    assert found[0] == found[1]
 
 
 def put_long_tail(raw: Path) -> None:

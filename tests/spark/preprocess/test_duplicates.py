@@ -16,19 +16,21 @@ from farandole.spark.source.records import Part, Records, Source
 def test_find_dropped_on_literal_rows() -> None:
     train, val, test, none = 0, 1, 2, -1
     rows = [
-        (0, "a", "a", train, 5, b"same"),
-        (0, "b", "b", none, 5, b"same"),
-        (1, "c", "c", val, 5, b"same"),
-        (1, "d", "d", train, 5, b"alone"),
-        (1, "e", "e", none, 1, b"odd"),
-        (2, "f", "f", test, 2, b"odd"),
-        (2, "g", "g", test, 1, b"odd"),
-        (3, "j", "j", none, 5, b"pair"),
-        (3, "i", "i", train, 5, b"pair"),
-        (4, "k", "k", val, 5, b"held out"),
-        (4, "l", "l", test, 5, b"held out"),
+        (0, "a", "a", train, 5, b"same", 0),
+        (0, "b", "b", none, 5, b"same", 0),
+        (1, "c", "c", val, 5, b"same", 1),
+        (1, "d", "d", train, 5, b"alone", 0),
+        (1, "e", "e", none, 1, b"odd", 0),
+        (2, "f", "f", test, 2, b"odd", 0),
+        (2, "g", "g", test, 1, b"odd", 0),
+        (3, "j", "j", none, 5, b"pair", 0),
+        (3, "i", "i", train, 5, b"pair", 0),
+        (4, "k", "k", val, 5, b"held out", 0),
+        (4, "l", "l", test, 5, b"held out", 0),
+        (5, "m", "m", none, 5, b"copy", 7),
+        (5, "n", "n", none, 5, b"copy", -7),
     ]
-    names = ("part", "image_id", "source", "split", "label", "digest")
+    names = ("part", "image_id", "source", "split", "label", "digest", "original")
     dropped = duplicates.find_dropped(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
     assert [tuple(row.values()) for row in dropped.to_pylist()] == [
         (0, "a", "a", "c", [5]),
@@ -38,6 +40,7 @@ def test_find_dropped_on_literal_rows() -> None:
         (2, "g", "g", "f", [1, 2]),
         (3, "j", "j", "i", [5]),
         (4, "k", "k", "l", [5]),
+        (5, "m", "m", "n", [5]),
     ]
 
 
@@ -56,7 +59,8 @@ def test_tasks_share_the_digests_out(
     for part in range(2):  # the first picture is in part 0 alone
         rows = [(part, f"{part}/{index:02d}", digest) for index, digest in enumerate(digests) if part == 0 or index]
         numbers, ids, found = (list(column) for column in zip(*rows, strict=True))
-        same = {"split": [-1] * len(rows), "label": [5] * len(rows)}
+        same = {name: [value] * len(rows) for name, value in (("split", -1), ("label", 5), ("original", 0))}
+        same["split_key"] = same["original"]
         parts.append(pa.table({"part": numbers, "image_id": ids, "source": ids, "digest": found, **same}))
         (tmp_path / "parts").mkdir(exist_ok=True)
         pq.write_table(parts[-1], tmp_path / f"parts/part-{part:05d}.parquet")

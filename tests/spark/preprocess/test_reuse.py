@@ -67,7 +67,9 @@ def stage(
     old = reuse.plan_reuse(spark, config.work, config.image, staging, settings=settings * 64, decoders=version)
     then()
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
-    num_reused = sum(decode_parts.stage_part(part, config.missing, config.image, old).num_reused for part in parts)
+    num_reused = sum(
+        decode_parts.stage_part(part, config.missing, config.split, config.image, old).num_reused for part in parts
+    )
     places = [field.name for field in FIELDS]
     staged = {}
     for part in parts:
@@ -128,6 +130,9 @@ def test_a_folder_that_grows_shrinks_and_changes(
     whole_files = [path for path in (config.work / "clean/data").rglob("part-*.parquet") if path != damaged]
     assert stage(spark, config, tmp_path / "changing", then=lambda: flip_pixels(whole_files)) == (0, staged)
     assert stage(spark, config, tmp_path / "older", version="farandole 0") == (0, staged)
+    for path in (config.work / "clean/originals").iterdir():  # what is not there cannot tell of the splits
+        path.unlink()
+    assert stage(spark, config, tmp_path / "forgotten") == (0, staged)
     monkeypatch.setattr(reuse, "MAX_ROWS", 37)
     capfd.readouterr()
     assert stage(spark, config, tmp_path / "huge") == (0, staged)

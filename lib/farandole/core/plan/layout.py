@@ -54,6 +54,18 @@ def deal_classes(class_counts: Sequence[int] | np.ndarray, num_files: int) -> np
     return counts // max(num_files, 1) + (turn < counts % max(num_files, 1))
 
 
+def rows_of_file(class_counts: Sequence[int] | np.ndarray, num_files: int, index: int) -> np.ndarray:
+    """The column of `deal_classes` for one file, int64 [num_classes], without the others."""
+    counts = np.asarray(class_counts, dtype=np.int64)
+    turn = (index - (np.cumsum(counts) - counts)) % num_files
+    return counts // num_files + (turn < counts % num_files)
+
+
+def first_row_of_file(num_rows: int, num_files: int, index: int) -> int:
+    """How many rows of a split stand in the files before one."""
+    return index * (num_rows // num_files) + min(index, num_rows % num_files)
+
+
 def split_evenly(num_rows: int, max_rows: int) -> list[int]:
     """The fewest row groups of at most max_rows rows, the larger ones first; they differ by at most one row."""
     if num_rows == 0:

@@ -40,6 +40,7 @@ from farandole.spark.preprocess.fit_fills import fit_fills
 from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
 from farandole.spark.preprocess.remarks import warn_of_near_names
 from farandole.spark.preprocess.reuse import plan_reuse
+from farandole.spark.preprocess.split_groups import check_groups
 from farandole.spark.preprocess.staged_images import StagedImages
 from farandole.spark.preprocess.usable import with_usable_splits, with_used_classes
 from farandole.spark.source.listing import LISTING_NAME
@@ -56,7 +57,8 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
 
     The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
     as long as their ids are the same. Of pictures that are equal after resizing one is kept: of the test split before
-    val before the rest, then the smallest image_id. Equal pictures under different labels are all rejected.
+    val before the rest, then the one whose file has the smallest hash, then the smallest image_id. Equal pictures under
+    different labels are all rejected.
 
     Args:
         spark: whose executors see the source and `target` under the same paths as this process.
@@ -82,13 +84,14 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
             spark,
             "preprocess: decode",
             source.num_parts,
-            lambda number: stage_part(Part(staging, number, source), config.missing, config.image, old),
+            lambda number: stage_part(Part(staging, number, source), config.missing, config.split, config.image, old),
             num_tasks=_num_tasks(spark, source.num_parts, DECODE_TASKS_PER_SLOT),
             failure_mark=staging / "failed",
         )
         if old.files:
             say(f"preprocess: reused {sum(part.num_reused for part in staged)} of {source.input_rows} pictures")
         source = with_usable_splits(source, staged)
+        check_groups(spark, config.split, source, staging)
         splits = drop_duplicates(spark, config.split, source, staging)
         fills = fit_fills(spark, config.missing, splits, source, staging)
         _interpolate_columns(spark, config.missing, source, staging)

@@ -14,6 +14,7 @@ from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import split_evenly
 from farandole.spark.preprocess.decode_parts import rows_per_row_group
+from farandole.spark.preprocess.originals import write_originals
 from farandole.spark.preprocess.place_parts import placed_path, placed_schema
 from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
 from farandole.spark.source.records import Source
@@ -69,6 +70,7 @@ def write_files(
             tables = _row_groups(mine, images, stored, rows_per_row_group(rules))
             entry = write_file(directory, f"data/split={split}/part-{number:05d}.parquet", stored, tables)
             files[split] = CleanFile(entry, id_checksum(hash_ids(mine["image_id"]), 0))
+    write_originals(directory, number, rows)
     return files
 
 

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from farandole.config.data import Image, Missing
+from farandole.config.data import Image, Missing, Split
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import QUARANTINE, SIDE_TYPES, SPLITS
-from farandole.core.fingerprint import pixel_digest
+from farandole.core.fingerprint import original_hash, pixel_digest
 from farandole.core.plan.layout import rows_within
 from farandole.core.plan.split import UNSPLIT
 from farandole.core.record import image
 from farandole.core.record.quality import RejectedError
-from farandole.spark.preprocess.reuse import OldPictures, Shelf
+from farandole.spark.preprocess.reuse import OldPictures, Picture, Shelf
+from farandole.spark.preprocess.split_groups import split_keys
 from farandole.spark.preprocess.staged_images import FIELDS, ImageFile
 from farandole.spark.source.records import Part, Records, Source, read_records
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
@@ -38,6 +39,8 @@ STAGED = pa.schema(
         pa.field("split", pa.int32(), nullable=False),  # index into SPLITS, or UNSPLIT
         pa.field("label", pa.int32(), nullable=False),
         pa.field("digest", pa.binary(), nullable=False),  # of shape and pixels
+        pa.field("original", pa.int64(), nullable=False),  # hash of the picture as the source holds it
+        pa.field("split_key", pa.int64(), nullable=False),  # by which its split is drawn: that, or one of its group
         pa.field("sums", pa.list_(pa.int64()), nullable=False),  # of the pixels, one per channel
         pa.field("squares", pa.list_(pa.int64()), nullable=False),  # of their squares
         *FIELDS,
@@ -63,14 +66,14 @@ def rows_per_row_group(rules: Image) -> int:
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // rules.num_bytes))
 
 
-def stage_part(part: Part, missing: Missing, rules: Image, old: OldPictures) -> Staged:
+def stage_part(part: Part, missing: Missing, split: Split, rules: Image, old: OldPictures) -> Staged:
     """Decodes the records of a part into staging/parts, staging/images and, with reasons, staging/rejected."""
     rejected: list[dict[str, str]] = []
     splits: set[str] = set()
     # Both tables are written even when they are empty: a retried task then leaves nothing of its first try.
     shelf = Shelf(old, rules, part)
     with ImageFile(part.staging) as images:
-        tables = _decoded(part, rules, shelf, images, rejected, splits)
+        tables = _decoded(part, split, rules, shelf, images, rejected, splits)
         write_file(part.staging, part.path("parts"), staged_schema(missing, part.source), tables)
     table = pa.Table.from_pylist(rejected, schema=QUARANTINE)
     write_file(part.staging, part.path("rejected"), QUARANTINE, [table])
@@ -87,7 +90,13 @@ def staged_schema(missing: Missing, source: Source) -> pa.Schema:
 
 
 def _decoded(
-    part: Part, rules: Image, shelf: Shelf, images: ImageFile, rejected: list[dict[str, str]], splits: set[str]
+    part: Part,
+    split: Split,
+    rules: Image,
+    shelf: Shelf,
+    images: ImageFile,
+    rejected: list[dict[str, str]],
+    splits: set[str],
 ) -> Iterator[pa.Table]:
     """Staged rows, a row group at a time. Their images are written, and the splits that they were given are added to
     `splits`; what cannot be decoded goes to `rejected`."""
@@ -98,30 +107,35 @@ def _decoded(
         old = shelf.find(first, [record["image_id"] for record in records.rows])
         for index, record in enumerate(records.rows):
             try:
-                pictures.append(_pixels(rules, records, index, old[index]))
+                pictures.append(_decode(rules, records, index, old[index]))
                 kept.append(index)
             except RejectedError as error:
                 rejected.append(_rejection(record, error))
         first += len(records.rows)
         if kept:
-            places = images.append([image.encode(pixels, rules) for pixels in pictures])
-            staged = _staged_table(part.number, [records.rows[index] for index in kept], labels, pictures, places)
-            splits.update(records.rows[index]["split"] for index in kept if records.rows[index]["split"])
+            places = images.append([image.encode(picture.pixels, rules) for picture in pictures])
             side = records.side.take(pa.array(kept))
+            originals = np.array([picture.original for picture in pictures], np.int64)
+            hashes = {"original": originals, "split_key": split_keys(split, originals, side)}
+            pixels = np.stack([picture.pixels for picture in pictures])
+            rows = [records.rows[index] for index in kept]
+            staged = _staged_table(part.number, rows, labels, pixels, hashes | places)
+            splits.update(row["split"] for row in rows if row["split"])
             for name in side.schema.names:
                 staged = staged.append_column(name, side[name])
             yield staged
 
 
-def _pixels(rules: Image, records: Records, index: int, old: np.ndarray | None) -> np.ndarray:
-    """Of the record at `index`, unless they are known from the old data set."""
+def _decode(rules: Image, records: Records, index: int, old: Picture | None) -> Picture:
+    """The picture of the record at `index`, unless it is known from the old data set."""
     record = records.rows[index]
     if record["reason"] is not None:
         raise RejectedError(record["reason"], record["detail"])
     if old is not None:
         return old
     loaded = records.load(index)
-    return image.decode(loaded, rules) if isinstance(loaded, bytes) else image.from_array(loaded, rules)
+    pixels = image.decode(loaded, rules) if isinstance(loaded, bytes) else image.from_array(loaded, rules)
+    return Picture(pixels, original_hash(loaded))
 
 
 def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
@@ -133,20 +147,20 @@ def _staged_table(
     part: int,
     records: list[dict[str, Any]],
     labels: dict[str, int],
-    pictures: list[np.ndarray],
-    places: dict[str, np.ndarray],
+    pixels: np.ndarray,
+    others: dict[str, np.ndarray],
 ) -> pa.Table:
     # [n, channels, pixels]: sums over a contiguous axis are several times faster.
-    planes = np.ascontiguousarray(np.stack(pictures).reshape(len(pictures), -1, pictures[0].shape[-1]).swapaxes(1, 2))
+    planes = np.ascontiguousarray(pixels.reshape(len(pixels), -1, pixels.shape[-1]).swapaxes(1, 2))
     columns = {
         "part": np.full(len(records), part, np.int32),
         "image_id": [record["image_id"] for record in records],
         "source": [record["source"] for record in records],
         "split": [UNSPLIT if record["split"] is None else SPLITS.index(record["split"]) for record in records],
         "label": [labels[record["class_name"]] for record in records],
-        "digest": [pixel_digest(pixels) for pixels in pictures],
+        "digest": [pixel_digest(picture) for picture in pixels],
         "sums": list(planes.sum(axis=2, dtype=np.int64)),
         "squares": list(np.square(planes, dtype=np.uint16).sum(axis=2, dtype=np.int64)),  # 255**2 fits 16 bits
-        **places,
+        **others,
     }
     return pa.table(columns, schema=STAGED)

@@ -14,7 +14,6 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Split
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import SPLITS
-from farandole.core.fingerprint import content_hash
 from farandole.core.plan.split import SplitPlan, largest_keys, plan_splits
 from farandole.spark.source.records import Part, Source
 from farandole.spark.tasks import run_tasks
@@ -33,7 +32,7 @@ DROPPED = pa.schema(
 )
 """Columns of staging/dropped/*.parquet."""
 
-_COMPARED = ["part", "image_id", "source", "split", "label", "digest"]
+_COMPARED = ["part", "image_id", "source", "split", "label", "digest", "original", "split_key"]
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 
 
@@ -43,15 +42,15 @@ def drop_duplicates(spark: SparkSession, rules: Split, source: Source, staging: 
 
     def task(number: int) -> np.ndarray:
         kept = _drop_some(staging, number, num_tasks)
-        hashes = np.array([content_hash(digest) for digest in kept["digest"].to_pylist()], np.int64)
-        return largest_keys(hashes, kept["label"].to_numpy(), kept["split"].to_numpy(), rules.seed, num_classes)
+        keys, labels, given = (kept[name].to_numpy() for name in ("split_key", "label", "split"))
+        return largest_keys(keys, labels, given, rules.seed, num_classes)
 
     largest = run_tasks(spark, "preprocess: compare", num_tasks, task)
     return plan_splits(rules, source.given, np.max(largest, axis=0))
 
 
 def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
-    """Writes what one task drops; returns split, label and digest of what it keeps."""
+    """Writes what one task drops; returns split_key, label and split of what it keeps."""
     import pyarrow.dataset as ds  # here and below because it takes pandas with it: half the imports of any job
 
     parts = ds.dataset(staging / "parts", format="parquet")
@@ -63,7 +62,7 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
     dropped = find_dropped(rows)
     write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [dropped])
     is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks())
-    return rows.select(["split", "label", "digest"]).filter(pc.invert(is_dropped))
+    return rows.select(["split_key", "label", "split"]).filter(pc.invert(is_dropped))
 
 
 def read_dropped(part: Part) -> pa.Table:
@@ -78,11 +77,13 @@ def find_dropped(rows: pa.Table) -> pa.Table:
     """The rows that are not kept because another one shows the same picture.
 
     Args:
-        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest; all rows of a digest.
+        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest, original; all rows of a
+            digest.
 
     Returns:
         A table of schema DROPPED, in the order of part and image_id. With one label, a row for every member of the
-        group but the one that is kept; with more, for every member.
+        group but the one that is kept: of test before val before the rest, then with the smallest original, so that
+        which one it is, and with it the split, depends on no name. With more labels, for every member.
     """
     counts = rows.select(["digest"]).group_by("digest").aggregate([([], "count_all")])
     repeated = counts.filter(pc.greater(counts["count_all"], 1))["digest"]
@@ -92,7 +93,9 @@ def find_dropped(rows: pa.Table) -> pa.Table:
     split = rows["split"].to_numpy()
     preference = np.where(split == _TEST, 0, np.where(split == _VAL, 1, 2))
     rows = rows.append_column("preference", pa.array(preference))
-    rows = rows.sort_by([(name, "ascending") for name in ("digest", "preference", "image_id")]).combine_chunks()
+    rows = rows.sort_by(
+        [(name, "ascending") for name in ("digest", "preference", "original", "image_id")]
+    ).combine_chunks()
     group = rows["digest"].combine_chunks().dictionary_encode().indices.to_numpy()  # sorted, so 0, 0, 1, 1, 1, 2, ...
     firsts = np.unique(group, return_index=True)[1]
     labels = np.unique(np.stack([group, rows["label"].to_numpy()], axis=1), axis=0)

@@ -120,7 +120,7 @@ def _refuse_empty(count: int, name: str, statistic: str) -> None:
 
 
 def _train_values(part: Part, splits: SplitPlan, name: str) -> pa.ChunkedArray:
-    rows, _, assigned = place_rows(part, splits, read_dropped(part), [f"{SIDE}{name}"])
+    rows, assigned = place_rows(part, splits, read_dropped(part), [f"{SIDE}{name}"])
     values = rows[f"{SIDE}{name}"].filter(pa.array(assigned == SPLITS.index("train")))
     values = as_numbers(nan_to_null(values).drop_null())
     return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values

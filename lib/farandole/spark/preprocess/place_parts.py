@@ -20,6 +20,7 @@ from farandole.core.plan.layout import files_by_hash
 from farandole.core.plan.split import SplitPlan, assign_splits
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.fill_columns import fill_columns
+from farandole.spark.preprocess.originals import ORIGINALS
 from farandole.spark.preprocess.remarks import Example
 from farandole.spark.preprocess.staged_images import FIELDS
 from farandole.spark.source.records import Part, Source
@@ -65,7 +66,7 @@ def placed_schema(source: Source) -> pa.Schema:
     """Columns of staging/placed/*.arrow: the small ones of clean/, kept columns behind SIDE, and where the image is."""
     small = [field for field in CLEAN if field.name != "image"]
     side = [pa.field(f"{SIDE}{name}", SIDE_TYPES[kind]) for name, kind in source.side_columns.items()]
-    return pa.schema([*small, *side, pa.field("key", pa.uint64()), pa.field("split", pa.int8()), *FIELDS])
+    return pa.schema([*small, *side, pa.field("key", pa.uint64()), *ORIGINALS, *FIELDS])
 
 
 def placed_path(staging: Path, group: int) -> Path:
@@ -132,7 +133,7 @@ def _examples(quarantine: pa.Table) -> dict[str, Example]:
 
 def place_rows(
     part: Part, plan: SplitPlan, dropped: pa.Table, columns: Iterable[str] = ()
-) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+) -> tuple[pa.Table, np.ndarray]:
     """Where the rows of a staged part go.
 
     Args:
@@ -142,26 +143,26 @@ def place_rows(
         columns: more that are wanted.
 
     Returns:
-        Their image_id, label, digest, sums and squares, and further columns as asked; their content hashes, int64 [n];
-        and their splits, int8 [n], an index into SPLITS or -1 for a row that is not kept.
+        Their image_id and further columns as asked; and their splits, int8 [n], an index into SPLITS or -1 for a row
+        that is not kept.
     """
-    rows = part.read("parts", ["image_id", "split", "label", "digest", "sums", "squares", *columns])
-    hashes = np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64)
-    splits = assign_splits(hashes, rows["split"].to_numpy(), plan)
+    rows = part.read("parts", ["image_id", "split", "split_key", *columns])
+    splits = assign_splits(rows["split_key"].to_numpy(), rows["split"].to_numpy(), plan)
     is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
-    return rows, hashes, np.where(is_dropped, -1, splits).astype(np.int8)
+    return rows, np.where(is_dropped, -1, splits).astype(np.int8)
 
 
 def _place_part(part: Part, plan: SplitPlan, fills: dict[str, Fill], dropped: pa.Table) -> pa.Table:
     """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
     places = [field.name for field in FIELDS]
-    columns = [*places, *(f"{SIDE}{name}" for name in part.source.side_columns)]
-    rows, hashes, splits = place_rows(part, plan, dropped, columns)
+    side = [f"{SIDE}{name}" for name in part.source.side_columns]
+    stored = ["image_id", "label", "sums", "squares", "original", *places]
+    rows, splits = place_rows(part, plan, dropped, [*stored[1:], "digest", *side])
     added = fill_columns(part, rows, fills)
     placed = {
-        **{name: rows[name] for name in ("image_id", "label", "sums", "squares", *places)},
+        **{name: rows[name] for name in stored},
         **{f"{SIDE}{name}": added[name] for name in added.schema.names},
-        "content_hash": hashes,
+        "content_hash": np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64),
         "key": hash_ids(rows["image_id"]),
         "split": splits,
     }

@@ -32,6 +32,7 @@ from farandole.core.dataset.versions import read_versions
 from farandole.core.fingerprint import content_hash, hash_ids, pixel_digest
 from farandole.errors import DataError
 from farandole.log import say
+from farandole.spark.preprocess.originals import read_originals
 from farandole.spark.source.listing import LISTING_NAME, read_listed
 from farandole.spark.source.records import Part
 from farandole.spark.tasks import run_tasks
@@ -48,8 +49,19 @@ _INDEX = pa.schema(
         pa.field("content_hash", pa.int64(), nullable=False),
         pa.field("file", pa.int32(), nullable=False),  # index into OldPictures.files
         pa.field("start", pa.int64(), nullable=False),  # the byte of the file where the pixels begin
+        pa.field("original", pa.int64(), nullable=False),  # as clean/originals has it
     ]
 )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture."""
+
+    pixels: np.ndarray
+    """uint8 [height, width, channels]."""
+    original: int
+    """What fingerprint.original_hash says of what was decoded."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +147,14 @@ def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) 
             file = open_file(directory, entry)
             starts = find_images(str(directory / entry.path), source, file.metadata, row_bytes)
         rows = file.read(columns=["image_id", "content_hash"])
+        originals = read_originals(directory, entry)
     except (DataError, OSError, pa.ArrowException):
         return _INDEX.empty_table()
-    if starts is None:
+    if starts is None or len(originals) != len(starts):
         return _INDEX.empty_table()
     columns = {"key": hash_ids(rows["image_id"]), **{name: rows[name] for name in ("image_id", "content_hash")}}
-    return pa.table(columns | {"file": np.full(len(starts), number, np.int32), "start": starts}, schema=_INDEX)
+    columns |= {"file": np.full(len(starts), number, np.int32), "start": starts, "original": originals}
+    return pa.table(columns, schema=_INDEX)
 
 
 class Shelf:
@@ -162,14 +176,14 @@ class Shelf:
         with pa.memory_map(str(part.staging / _INDEX_NAME)) as source:
             self._index = pa.ipc.open_file(source).read_all().combine_chunks()
 
-    def find(self, first: int, image_ids: list[str]) -> list[np.ndarray | None]:
-        """The pixels of some records, uint8 [height, width, channels]; None for those that have to be decoded.
+    def find(self, first: int, image_ids: list[str]) -> list[Picture | None]:
+        """The pictures of some records; None for those that have to be decoded.
 
         Args:
             first: position of the first record in the part.
             image_ids: of the records.
         """
-        found: list[np.ndarray | None] = [None] * len(image_ids)
+        found: list[Picture | None] = [None] * len(image_ids)
         unchanged = np.flatnonzero(self._unchanged[first : first + len(image_ids)])
         if not len(unchanged) or not self._index.num_rows:
             return found
@@ -180,8 +194,8 @@ class Shelf:
         for number, of_file in groupby(taken.to_pylist(), key=itemgetter("file")):
             for row, pixels in self._read(self._files[number], list(of_file)):
                 if row["image_id"] == image_ids[row["position"]]:
-                    found[row["position"]] = pixels
-        self.num_found += sum(pixels is not None for pixels in found)
+                    found[row["position"]] = Picture(pixels, row["original"])
+        self.num_found += sum(picture is not None for picture in found)
         return found
 
     def _read(self, path: Path, rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
