@@ -9,13 +9,14 @@ import zipimport
 import pytest
 from pyspark.errors import PySparkException
 
-from farandole.errors import FarandoleError, ResourceError
+from farandole.errors import DataError, FarandoleError, ResourceError
 from farandole.spark.tasks import (
     MAX_TASK_BYTES,
     MIN_TASK_BYTES,
     _forget_archives,
     errors_in_one_line,
     plan_num_tasks,
+    reduce_tasks,
     run_tasks,
 )
 
@@ -102,3 +103,21 @@ def test_what_spark_says_in_pages_becomes_one_line():
     cause = PySparkException("Task 3 in stage 1.0 failed 4 times, ...: Python worker exited unexpectedly (crashed)")
     with pytest.raises(FarandoleError, match=r"^sort: a Python worker died in 4 tries: it"), errors_in_one_line("sort"):
         raise cause
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 7, 90])
+def test_results_are_joined_wherever_they_are(spark, monkeypatch, num_items):
+    monkeypatch.setattr("farandole.spark.tasks.MAX_RESULTS", 3)
+    assert reduce_tasks(spark, "add", num_items, lambda item: item * item, lambda one, other: one + other) == sum(
+        item * item for item in range(num_items)
+    )
+
+
+def test_an_error_of_a_task_is_not_joined(spark):
+    def task(item):
+        if item == 1:
+            raise DataError("item 1 is bad")
+        return item
+
+    with pytest.raises(DataError, match="item 1 is bad"):
+        reduce_tasks(spark, "add", 5, task, lambda one, other: one + other)

@@ -93,6 +93,12 @@ def row_keys(id_hashes: np.ndarray, copies: np.ndarray | int, seed: int, purpose
     return mix64(mix64(id_hashes ^ np.uint64(salt)) ^ copy_bits)
 
 
+def group_checksum(counts: np.ndarray) -> int:
+    """Checksum of how many rows each group has, int64 [groups]: sums of it (modulo 2**64) are those of the sums."""
+    with np.errstate(over="ignore"):
+        return int((mix64(np.arange(len(counts))) * counts.astype(np.uint64)).sum(dtype=np.uint64))
+
+
 def id_checksum(id_hashes: np.ndarray, copies: np.ndarray | int) -> int:
     """Order-independent checksum of a multiset of (image id, copy): the sum of their keys modulo 2**64.
 

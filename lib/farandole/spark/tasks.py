@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -18,10 +18,15 @@ from farandole.errors import FarandoleError, ResourceError
 from farandole.log import gist
 
 Result = TypeVar("Result")
-
+Outcome = tuple[Any, Exception | None]
+"""What a task returned, or an error that it raised on purpose."""
 
 MAX_TASK_BYTES, MIN_TASK_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
 """Of images that one Spark task moves: above, a retry repeats much work; below, its start costs more than its work."""
+
+
+MAX_RESULTS = 64
+"""That reduce_tasks brings to the driver as they are."""
 
 
 def plan_num_tasks(num_bytes: int, num_slots: int) -> int:
@@ -88,6 +93,39 @@ def _outcomes(
             return rows.map(lambda number: _outcome(task, number, failure_mark)).collect()
     finally:
         context.setJobDescription(None)
+
+
+def reduce_tasks(
+    spark: SparkSession,
+    description: str,
+    num_items: int,
+    task: Callable[[int], Result],
+    combine: Callable[[Result, Result], Result],
+) -> Result:
+    """Joins the results of task(0) .. task(num_items - 1), in any order; each is a Spark task, idempotent.
+
+    Where they are many they are joined on executors first, so that a few come to the driver: Spark ends a job whose
+    results are more than spark.driver.maxResultSize together.
+
+    Raises:
+        FarandoleError, OSError: as run_tasks.
+    """
+
+    def join(one: Outcome, other: Outcome) -> Outcome:
+        (result, error), (other_result, other_error) = one, other
+        return (None, error or other_error) if error or other_error else (combine(result, other_result), None)
+
+    context = spark.sparkContext
+    context.setJobDescription(description)
+    try:
+        with errors_in_one_line(description):
+            outcomes = context.parallelize(range(num_items), num_items).map(lambda item: _outcome(task, item, None))
+            result, error = outcomes.treeReduce(join, depth=1 if num_items <= MAX_RESULTS else 2)
+    finally:
+        context.setJobDescription(None)
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from farandole.core.plan.layout import (
     TARGET_FILE_BYTES,
     deal_classes,
     files_by_hash,
+    first_row_of_file,
     num_files_for_bytes,
     num_files_like,
+    rows_of_file,
     runs_within,
     split_evenly,
 )
@@ -25,6 +27,14 @@ def test_dealt_rows_and_classes_differ_by_at_most_one(class_counts, num_files):
 
 def test_deal_goes_on_where_the_class_before_it_stopped():
     assert deal_classes([4, 4, 1], 3).tolist() == [[2, 1, 1], [1, 2, 1], [0, 0, 1]]
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.integers(1, 40))
+def test_one_file_knows_its_rows_without_the_others(class_counts, num_files):
+    dealt = deal_classes(class_counts, num_files)
+    for index in range(num_files):
+        assert rows_of_file(class_counts, num_files, index).tolist() == dealt[:, index].tolist()
+        assert first_row_of_file(sum(class_counts), num_files, index) == dealt[:, :index].sum()
 
 
 def test_no_rows_are_dealt_to_no_files():

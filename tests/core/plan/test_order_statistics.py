@@ -60,7 +60,33 @@ def test_few_keys_travel_when_there_are_many():
     histograms, keys = batches.fetched[:-1], batches.fetched[-1]
     assert len(histograms) >= 1
     assert max(histograms) <= 2**14
-    assert keys <= 2 * 1000  # a node and a key each
+    assert keys <= 3 * 1000  # a node, a key and a number each
+
+
+@pytest.mark.parametrize(("wanted", "num_passes"), [(1_600, 1), (400, 6), (20, 8)])
+def test_a_few_passes_do_however_many_keys_are_wanted(wanted, num_passes):
+    group_keys = [random_keys(2_000, group, 64) for group in range(365)]
+    batches = Batches(group_keys, 4)
+    ranks = [np.sort(np.random.default_rng(1).choice(2_000, wanted, replace=False))] * 365
+    found = keys_at_ranks(batches.scan, batches.counts, ranks, max_keys=2_000, max_bins=128)
+    assert [result.tolist() for result in found] == [np.sort(keys)[ranks[0]].tolist() for keys in group_keys]
+    assert len(batches.fetched) <= num_passes
+    assert max(batches.fetched) <= 3 * 4 * max(365 * wanted, 2_000)
+
+
+def test_equal_keys_travel_as_one():
+    batches = Batches([np.repeat(np.array([7, 9], np.uint64), [50_000, 50_001])], 4)
+    found = keys_at_ranks(batches.scan, batches.counts, [np.array([49_999, 50_000])], max_keys=1000)
+    assert found[0].tolist() == [7, 9]
+    assert batches.fetched[-1] <= 3 * 2 * 4  # two of each batch
+
+
+def test_many_groups_are_told_apart_to_the_last_bit_that_is_looked_at():
+    group_keys = [random_keys(50, 0, 10), *([np.empty(0, np.uint64)] * 65_535), random_keys(50, 1, 10)]
+    batches = Batches(group_keys, 2)
+    ranks = [np.array([20]), *([np.empty(0, np.int64)] * 65_535), np.array([30])]
+    found = keys_at_ranks(batches.scan, batches.counts, ranks, max_keys=0)
+    assert (found[0][0], found[-1][0]) == (np.sort(group_keys[0])[20], np.sort(group_keys[-1])[30])
 
 
 def test_nothing_is_read_when_nothing_is_asked():

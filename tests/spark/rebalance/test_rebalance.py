@@ -18,7 +18,7 @@ from farandole.core.plan.balance import plan_balance
 from farandole.core.plan.rebalance_plan import plan_rebalance
 from farandole.errors import DataError
 from farandole.spark.rebalance import move
-from farandole.spark.tasks import run_tasks
+from farandole.spark.tasks import reduce_tasks, run_tasks
 from stage_runs import run_rebalance
 
 NAMES = ["cat", "dog", "eel"]
@@ -219,10 +219,10 @@ def test_histogram_passes_give_the_same_bytes(spark, tmp_path, monkeypatch):
 
     def counted(spark, description, *arguments, **options):
         descriptions.append(description)
-        return run_tasks(spark, description, *arguments, **options)
+        return reduce_tasks(spark, description, *arguments, **options)
 
     monkeypatch.setattr("farandole.spark.rebalance.rebalance.MAX_DRIVER_ROWS", 0)
-    monkeypatch.setattr("farandole.spark.rebalance.rebalance.run_tasks", counted)
+    monkeypatch.setattr("farandole.spark.rebalance.rebalance.reduce_tasks", counted)
     monkeypatch.setattr(
         "farandole.core.plan.order_statistics.keys_at_ranks.__kwdefaults__", {"max_keys": 20, "max_bins": 64}
     )
@@ -240,7 +240,7 @@ def test_number_of_files_follows_the_bytes_of_the_input(tmp_path):
     raw = jpeg.model_copy(update={"image": ImageEntry(height=1000, width=1000, channels=3, encoding="raw")})
     plan = plan_rebalance(raw, balance, tmp_path, seed=0, num_files=0)
     assert plan.row_bytes == 3_000_000
-    assert plan.dealt[0].shape == (3, 3)  # 57 rows of 3 MB in files of 64 MiB
+    assert plan.files_of[0] == 3  # 57 rows of 3 MB in files of 64 MiB
 
 
 def test_small_files_share_a_piece_and_large_ones_are_cut(tmp_path, monkeypatch):
@@ -321,7 +321,8 @@ def with_split(manifest: Manifest, split: str, **changes) -> Manifest:
 def test_other_ids_than_the_manifest_says_are_refused(spark, tmp_path):
     clean = with_split(write_clean(tmp_path, tables()), "val", id_checksum="0123456789abcdef")
     with pytest.raises(
-        DataError, match=r"split val: .* id_checksum \w+, the manifest says \[7, 5, 0\] and 0123456789abcdef"
+        DataError,
+        match=r"split val: .* hold 12 rows of id_checksum \w+ .* says 12 rows of id_checksum 0123456789abcdef",
     ):
         run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
@@ -359,7 +360,8 @@ def test_equal_keys_at_a_cut_between_files_are_refused(spark, tmp_path):
     inputs["train"] = with_one_id_for(inputs["train"], 1, 13)
     clean = write_clean(tmp_path, inputs)
     with pytest.raises(
-        DataError, match=r"split=train/part-0000\d\.parquet would get .* are planned: .* change balance\.seed"
+        DataError,
+        match=r"train/part-0000\d\.parquet would get \d+ rows of class 'dog', \d+ are planned: .* change balance\.seed",
     ):
         run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
@@ -370,9 +372,38 @@ def test_equal_keys_at_the_selection_cut_are_refused(spark, tmp_path):
     clean = write_clean(tmp_path, inputs)
     config = config_for(tmp_path, "undersample", num_files=1)
     with pytest.raises(
-        DataError, match=r"\[3, 0, 3, .*\] rows of the classes were selected, \[3, 3, 3, .* are planned"
+        DataError,
+        match=r"balanced split train: selected were 6 rows of id_checksum .*, planned are 9 .* change balance.seed",
     ):
         run_rebalance(spark, config, clean)
+
+
+@pytest.mark.parametrize("bytes_on_driver", [0, 2**30])
+def test_above_so_many_cuts_files_are_even_by_rows(spark, tmp_path, monkeypatch, bytes_on_driver):
+    monkeypatch.setattr("farandole.spark.rebalance.rebalance.MAX_DRIVER_BYTES", bytes_on_driver)
+    runs = []
+    for run, (num_files, max_cuts) in enumerate([(2, 5), (5, 5), (2, 6)]):  # 3 classes, 2 cuts in train
+        monkeypatch.setattr("farandole.core.plan.rebalance_plan.MAX_CUTS", max_cuts)
+        work, inputs = tmp_path / str(run), tables()
+        clean = write_clean(work, inputs, num_files=num_files)
+        manifest = run_rebalance(spark, config_for(work, "oversample", num_files=3), clean)
+        assert read_manifest(work / "balanced") == manifest
+        assert manifest.even_by == ("rows" if max_cuts == 5 else "class")
+        assert list(manifest.splits["train"].class_counts.values()) == [41, 41, 30]
+        assert [file.num_rows for file in manifest.splits["train"].files] == [38, 37, 37]
+        for split in SPLITS:
+            check_rows(read_split(work, manifest, split), inputs[split], manifest.splits[split])
+        runs.append(hashes(manifest))
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_equal_keys_at_a_cut_of_rows_are_refused(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr("farandole.core.plan.rebalance_plan.MAX_CUTS", 5)
+    inputs = tables()
+    inputs["train"] = with_one_id_for(inputs["train"], 0, 41)
+    clean = write_clean(tmp_path, inputs)
+    with pytest.raises(DataError, match=r"part-0000\d\.parquet would get \d+ rows, 19 are planned: .* balance\.seed"):
+        run_rebalance(spark, config_for(tmp_path, "none"), clean)
 
 
 @pytest.mark.usefixtures("on_executors")
@@ -398,7 +429,7 @@ def test_lost_rows_are_noticed(spark, tmp_path, monkeypatch):
     def forge(spark, description, num_items, task, **options):
         results = run_tasks(spark, description, num_items, task, **options)
         if description == "rebalance: write files":
-            results[0] = move.Written(results[0].entry, results[0].class_counts, results[0].checksum ^ 1)
+            results[0] = move.Written(results[0].entry, results[0].checksum ^ 1)
         return results
 
     monkeypatch.setattr("farandole.spark.rebalance.rebalance.run_tasks", forge)

@@ -6,7 +6,7 @@ paths stay inside the directory, counts add up.
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +29,7 @@ _PROVENANCE = {
     "input_rows",
     "deduplicated_rows",
     "class_counts_before",
+    "even_by",
 }
 
 
@@ -150,6 +151,10 @@ class Manifest(_Part):
     """What a row of each class weighs in the loss; empty unless balance.strategy = "weights"."""
     class_counts_before: dict[str, int] = {}
     """How many rows each class of the train split had before balancing; rebalance alone writes it."""
+
+    even_by: Literal["", "class", "rows"] = ""
+    """What differs by at most one row from file to file of a split, where rebalance wrote the files: the rows of any
+    one class, or where files and classes are too many for that all rows together."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,10 @@
 
 To cut a class at its k-th smallest key one would sort the class. Instead the leading bits of the keys are counted;
 that names the bin which holds the k-th key, and its rank inside that bin. Bins that hold a wanted key are refined by
-further bits until few keys remain in them. Those, and no others, are fetched and sorted.
+further bits until few keys remain in them. Those, and no others, are fetched and sorted; equal ones travel as one.
+
+Every pass refines by two bits or more, and none is made where nearly all keys are wanted, since these travel anyhow. So
+a few passes do, however many keys are wanted.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +18,9 @@ MAX_KEYS = 2**21
 """How many keys may be fetched at once, 16 bytes each; fewer rows than that are sorted without counting first."""
 MAX_BINS = 2**17
 """How many bins a histogram has at most, 8 bytes each, unless more keys than that are wanted."""
-_MAX_DEPTH_BITS = 40
+_MIN_BITS, _MAX_BITS, _MAX_DEPTH_BITS = 2, 16, 40
+_MAX_KEYS_PER_RANK = 4
+"""More keys than max_keys are fetched where no more than these remain for each that is wanted."""
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,9 +55,9 @@ def keys_at_ranks(
     rank = np.concatenate([np.asarray(places, dtype=np.int64) for places in ranks] or [np.empty(0, np.int64)])
     nodes, node = np.unique(wanted.astype(np.uint64), return_inverse=True)  # bins: group, then the leading bits
     sizes = np.asarray(group_counts, dtype=np.int64)[nodes.astype(np.int64)]
-    depth = 0
-    while sizes.sum() > max_keys and depth < _MAX_DEPTH_BITS:
-        bits = min(max(int(np.log2(max_bins / len(nodes))) if len(nodes) < max_bins else 1, 1), 16)
+    depth, max_depth = 0, min(_MAX_DEPTH_BITS, 64 - len(ranks).bit_length())  # a group and its bits are one number
+    while sizes.sum() > max(max_keys, _MAX_KEYS_PER_RANK * len(rank)) and depth < max_depth:
+        bits = min(max(int(np.log2(max_bins / len(nodes))), _MIN_BITS), _MAX_BITS, max_depth - depth)
         histogram = scan(_counter(nodes, depth, bits), np.add)
         _check_sizes(histogram.reshape(len(nodes), -1).sum(axis=1), sizes)
         ends = np.cumsum(histogram)
@@ -62,8 +67,8 @@ def keys_at_ranks(
         kept, node = np.unique(child, return_inverse=True)
         nodes = (nodes[kept >> bits] << np.uint64(bits)) | (kept & ((1 << bits) - 1)).astype(np.uint64)
         sizes, depth = histogram[kept], depth + bits
-    found = _fetch(scan, nodes, sizes, depth)
-    keys = found[(np.cumsum(sizes) - sizes)[node] + rank]
+    found, ends = _fetch(scan, nodes, sizes, depth)
+    keys = found[np.searchsorted(ends, (np.cumsum(sizes) - sizes)[node] + rank, side="right")]
     return np.split(keys, np.cumsum([len(places) for places in ranks])[:-1]) if ranks else []
 
 
@@ -85,18 +90,25 @@ def _counter(nodes: np.ndarray, depth: int, bits: int) -> Measure:
     return count
 
 
-def _fetch(scan: Scan, nodes: np.ndarray, sizes: np.ndarray, depth: int) -> np.ndarray:
-    """All keys in the nodes, sorted by node and then by key."""
+def _fetch(scan: Scan, nodes: np.ndarray, sizes: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """All keys in the nodes, sorted by node and then by key, equal ones perhaps as one; and the number of those up to
+    each of them."""
     if len(nodes) == 0:
-        return np.empty(0, dtype=np.uint64)
+        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
 
     def pick(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
         inside, node = _locate(nodes, depth, groups, keys)
-        return np.stack([node.astype(np.uint64), keys[inside]])
+        order = np.lexsort((keys[inside], node))
+        pairs = np.stack([node.astype(np.uint64), keys[inside]])[:, order]
+        first = np.flatnonzero(np.diff(pairs, axis=1, prepend=pairs[:, :1] ^ np.uint64(1)).any(axis=0))
+        return np.concatenate([pairs[:, first], np.diff(first, append=len(order)).astype(np.uint64)[None]])
 
-    node, keys = scan(pick, lambda one, other: np.concatenate([one, other], axis=1))
-    _check_sizes(np.bincount(node.astype(np.int64), minlength=len(nodes)), sizes)
-    return keys[np.lexsort((keys, node))]
+    node, keys, numbers = scan(pick, lambda one, other: np.concatenate([one, other], axis=1))
+    order, numbers = np.lexsort((keys, node)), numbers.astype(np.int64)
+    found = np.zeros(len(nodes), np.int64)
+    np.add.at(found, node.astype(np.int64), numbers)
+    _check_sizes(found, sizes)
+    return keys[order], np.cumsum(numbers[order])
 
 
 def _check_sizes(found: np.ndarray, expected: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,9 @@ MIN_PIECE_BYTES, MAX_PIECE_BYTES = 6 * 1024 * 1024, 64 * 1024 * 1024
 """Between how many bytes of images a piece has: the fewer, the more of them stay in the processor's caches."""
 MIN_PIECE_ROWS_PER_FILE = 32
 """How many rows a piece sends to each output file, on average, at least: fewer would make more piles than need be."""
+MAX_CUTS = 2**18
+"""Between files, of all classes together: every task is told them, in 2 MB. Where there would be more, a file holds few
+rows of most classes, or there are tens of thousands of files."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,11 @@ class RebalancePlan:
     """How many rows of each group are written once more than the others, int64 [groups]."""
     targets: np.ndarray
     """How many rows each group has in balanced/, int64 [groups]."""
-    dealt: list[np.ndarray]
-    """How many rows of a class each file gets: for each split int64 [classes, files of the split]."""
+    files_of: list[int]
+    """How many files each split gets."""
+    even_by: Literal["class", "rows"]
+    """What differs by at most one row from file to file of a split: the rows of any one class, and so all of them; or,
+    where that would take more than MAX_CUTS cuts, all rows, and the classes as chance has it."""
 
     @property
     def num_bytes(self) -> int:
@@ -73,18 +80,39 @@ class RebalancePlan:
     @property
     def num_files(self) -> int:
         """Output files of all splits together; they are numbered through."""
-        return sum(dealt.shape[1] for dealt in self.dealt)
+        return sum(self.files_of)
 
     def first_file(self, split: int) -> int:
         """Number of the split's first file."""
-        return sum(dealt.shape[1] for dealt in self.dealt[:split])
+        return sum(self.files_of[:split])
 
     def place(self, number: int) -> tuple[int, int]:
         """Split of a numbered file, and its index in that split."""
-        split = max(
-            split for split in range(len(SPLITS)) if self.dealt[split].size and self.first_file(split) <= number
-        )
+        split = max(split for split, files in enumerate(self.files_of) if files and self.first_file(split) <= number)
         return split, number - self.first_file(split)
+
+    @property
+    def cut_counts(self) -> np.ndarray:
+        """How many rows in balanced/ each of those has that are cut: the groups, or else the splits; int64 [cut]."""
+        return self.targets if self.even_by == "class" else self.targets.reshape(len(SPLITS), -1).sum(axis=1)
+
+    def cut_of(self, groups: np.ndarray) -> np.ndarray:
+        """Which of those each row is of, by its group; int64 [n]."""
+        return groups if self.even_by == "class" else groups // len(self.class_names)
+
+    def starts(self) -> list[np.ndarray]:
+        """For each of those int64 [files of the split - 1]: its rows before each file but the first."""
+        per_split = np.array_split(self.cut_counts, len(SPLITS))
+        return [
+            np.cumsum(of_one)[:-1]
+            for counts, files in zip(per_split, self.files_of, strict=True)
+            for of_one in layout.deal_classes(counts, files)
+        ]
+
+    def rows_of(self, number: int) -> np.ndarray:
+        """How many rows a numbered file gets of each of those that its split is cut by, int64 [classes] or [1]."""
+        split, index = self.place(number)
+        return layout.rows_of_file(np.array_split(self.cut_counts, len(SPLITS))[split], self.files_of[split], index)
 
 
 def plan_rebalance(
@@ -122,7 +150,8 @@ def plan_rebalance(
         repeats=repeats.ravel(),
         extras=extras.ravel(),
         targets=targets.ravel(),
-        dealt=[layout.deal_classes(*pair) for pair in zip(targets, files_of, strict=True)],
+        files_of=files_of,
+        even_by="class" if len(names) * sum(max(files - 1, 0) for files in files_of) <= MAX_CUTS else "rows",
     )
 
 

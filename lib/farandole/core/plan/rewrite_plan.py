@@ -48,7 +48,7 @@ def why_rewrite(clean: Manifest, balance: BalancePlan, plan: RebalancePlan, layo
     train = clean.splits["train"]
     if balance.targets != train.class_counts:
         return f"{sum(balance.targets.values())} train rows are wanted, clean/ holds {train.num_rows}"
-    wanted = plan.dealt[0].shape[1]
+    wanted = plan.files_of[0]
     if layout.num_files and len(train.files) != wanted:
         return f"{wanted} train files are wanted, clean/ holds {len(train.files)}"
     mean_bytes = fmean(file.num_bytes for file in train.files)

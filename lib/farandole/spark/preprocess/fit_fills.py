@@ -3,6 +3,7 @@
 Every pass is one task per part that returns sums, counts or bounded numbers of keys, never rows.
 """
 
+import functools
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -31,7 +32,7 @@ from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.place_parts import place_rows
 from farandole.spark.source.records import Part, Source
 from farandole.spark.source.table_rows import SIDE
-from farandole.spark.tasks import run_tasks
+from farandole.spark.tasks import reduce_tasks, run_tasks
 
 MAX_DISTINCT = 1_000_000
 """Values among which a mode is looked for; they are counted in the driver's memory."""
@@ -78,15 +79,16 @@ def _fit(
         return round_to(mean_of(total, count), kind)
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
-        def task(part: int) -> np.ndarray:
+        def measured(part: int) -> np.ndarray:
             keys = ordered_keys(_floats(_train_values(Part(staging, part, source), splits, name)))
             return measure(np.zeros(len(keys), np.int64), keys)
 
-        first, *others = run_tasks(spark, title, source.num_parts, task)
-        for other in others:
-            first = combine(first, other)
-        return first
+        def task(number: int) -> np.ndarray:
+            return functools.reduce(combine, map(measured, range(number, source.num_parts, num_tasks)))
 
+        return reduce_tasks(spark, title, num_tasks, task, combine)
+
+    num_tasks = min(source.num_parts, spark.sparkContext.defaultParallelism)
     middle = keys_at_ranks(scan, [count], [np.array([(count - 1) // 2, count // 2])])[0]
     low, high = (Fraction(float(value)) for value in from_ordered_keys(middle))
     return round_to((low + high) / 2, kind)

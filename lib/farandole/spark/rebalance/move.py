@@ -13,9 +13,10 @@ from farandole.core.dataset.parquet import open_file, read_row_group, write_file
 from farandole.core.dataset.schema import SPLITS, balanced_schema, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum, row_keys
 from farandole.core.plan.balance import expand_copies
-from farandole.core.plan.layout import split_evenly
+from farandole.core.plan.layout import first_row_of_file, split_evenly
 from farandole.core.plan.rebalance_plan import MAX_PIECE_BYTES, Piece, RebalancePlan
 from farandole.errors import DataError
+from farandole.spark.rebalance.tally import Moved, tally_rows
 from farandole.spark.spill import Pile, make_pile, read_spill, spilled_schema, write_spill
 
 
@@ -26,7 +27,8 @@ class Cuts:
     select: np.ndarray
     """uint64 [num_groups]: rows whose select key is below it are written once more."""
     order: list[np.ndarray]
-    """For each group uint64 [files of the split - 1]: the order keys that begin every file but the first."""
+    """For each group, or each split where plan.even_by is "rows", uint64 [files of the split - 1]: the order keys that
+    begin every file but the first."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,10 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What a map task saw: rows of each group, int64 [num_groups], and id checksum; as read and as copied."""
-
-    counts: np.ndarray
-    checksum: int
-    copied_counts: np.ndarray
-    copied_checksum: int
-
-
-@dataclass(frozen=True)
 class Written:
-    """One output file: its manifest entry, int64 [num_classes] rows of each class, and its id checksum."""
+    """One output file: its manifest entry, and its id checksum."""
 
     entry: FileEntry
-    class_counts: np.ndarray
     checksum: int
 
 
@@ -71,10 +62,10 @@ def select_keys(plan: RebalancePlan, piece: Piece) -> tuple[np.ndarray, np.ndarr
 
 
 def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-    """Group int64 [m] and order key uint64 [m] of every copy that a piece becomes."""
+    """What is cut, int64 [m], and order key uint64 [m] of every copy that a piece becomes."""
     hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
     copies = _copy(plan, select, hashes, groups)
-    return copies.groups, copies.keys
+    return plan.cut_of(copies.groups), copies.keys
 
 
 def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
@@ -93,15 +84,11 @@ def pile_up(plan: RebalancePlan, cuts: Cuts, number: int) -> tuple[Moved, Pile]:
         positions=copies.positions,
         copies=copies.numbers,
         keys=copies.keys,
-        files=plan.first_file(piece.split) + _files_of(copies, cuts),
+        files=plan.first_file(piece.split) + _files_of(plan, copies, cuts),
         num_files=plan.num_files,
     )
-    moved = Moved(
-        counts=np.bincount(groups, minlength=len(plan.counts)),
-        checksum=id_checksum(hashes, 0),
-        copied_counts=np.bincount(copies.groups, minlength=len(plan.counts)),
-        copied_checksum=id_checksum(copies.hashes, copies.numbers),
-    )
+    numbers = np.zeros(len(hashes), np.int32)
+    moved = Moved(tally_rows(hashes, numbers, groups), tally_rows(copies.hashes, copies.numbers, copies.groups))
     return moved, pile
 
 
@@ -145,25 +132,32 @@ def write(
     schema = spilled_schema(plan.side_columns)
     images = [batch.column("image") for batch in batches]
     rows = pa.Table.from_batches(batches, schema).drop_columns("image").combine_chunks()
-    planned = plan.dealt[split][:, index]
-    class_counts = np.bincount(rows["label"].to_numpy(), minlength=len(planned))
     path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
-    if not np.array_equal(class_counts, planned):
-        raise DataError(
-            f"balanced/{path} would get {class_counts.tolist()} rows of the classes, {planned.tolist()} are planned: "
-            f"two rows share a 64-bit key; change balance.seed"
-        )
+    _check_counts(plan, number, path, rows["label"].to_numpy())
     names = [("key", "ascending"), ("image_id", "ascending"), ("copy", "ascending")]
     order = pc.sort_indices(rows, sort_keys=names).to_numpy()
     _refuse_duplicates(plan, rows, order)
-    first_row = int(plan.dealt[split][:, :index].sum())
+    num_rows = int(plan.targets.reshape(len(SPLITS), -1)[split].sum())
+    first_row = first_row_of_file(num_rows, plan.files_of[split], index)
     stored = balanced_schema(plan.side_columns)
     row_groups = _row_groups(rows, images, stored, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
         entry=write_file(directory, path, stored, row_groups),
-        class_counts=class_counts,
         checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
     )
+
+
+def _check_counts(plan: RebalancePlan, number: int, path: str, labels: np.ndarray) -> None:
+    planned = plan.rows_of(number)
+    by_class = plan.even_by == "class"
+    found = np.bincount(labels if by_class else np.zeros_like(labels), minlength=len(planned))
+    other = np.flatnonzero(found != planned)
+    if len(other):
+        names = f" of class {plan.class_names[other[0]]!r}" if by_class else ""
+        raise DataError(
+            f"balanced/{path} would get {found[other[0]]} rows{names}, {planned[other[0]]} are planned: "
+            f"two rows share a 64-bit key; change balance.seed"
+        )
 
 
 def _max_batch_rows(plan: RebalancePlan) -> int:
@@ -200,11 +194,11 @@ def _copy(plan: RebalancePlan, select: np.ndarray, hashes: np.ndarray, groups: n
     return Copies(positions, numbers, hashes, groups[positions], row_keys(hashes, numbers, plan.seed, "order"))
 
 
-def _files_of(copies: Copies, cuts: Cuts) -> np.ndarray:
+def _files_of(plan: RebalancePlan, copies: Copies, cuts: Cuts) -> np.ndarray:
     """Index in its split of the file that each copy goes to, int64 [m]."""
-    files = np.empty(len(copies.keys), dtype=np.int64)
-    by_group = np.argsort(copies.groups, kind="stable")
-    groups, starts = np.unique(copies.groups[by_group], return_index=True)
+    files, cut_of = np.empty(len(copies.keys), dtype=np.int64), plan.cut_of(copies.groups)
+    by_group = np.argsort(cut_of, kind="stable")
+    groups, starts = np.unique(cut_of[by_group], return_index=True)
     for group, members in zip(groups, np.split(by_group, starts[1:]), strict=True):
         files[members] = np.searchsorted(cuts.order[group], copies.keys[members], side="right")
     return files

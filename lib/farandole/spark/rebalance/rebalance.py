@@ -30,7 +30,6 @@ from farandole.spark.rebalance.balance_line import balance_line
 from farandole.spark.rebalance.keep import keep_files
 from farandole.spark.rebalance.move import (
     Cuts,
-    Moved,
     Written,
     order_keys,
     pile_up,
@@ -39,7 +38,8 @@ from farandole.spark.rebalance.move import (
     write_from_piles,
     write_from_spill,
 )
-from farandole.spark.tasks import MAX_TASK_BYTES, plan_num_tasks, run_tasks
+from farandole.spark.rebalance.tally import Moved, check_moved, sum_tallies
+from farandole.spark.tasks import MAX_TASK_BYTES, plan_num_tasks, reduce_tasks, run_tasks
 
 MAX_DRIVER_ROWS = 2**18
 """Ids and labels of so many rows are read by the driver: about 0.2 s."""
@@ -52,8 +52,8 @@ def rebalance(
 ) -> Manifest:
     """Writes a version of balanced/ from one of clean/; the same bytes on every run, whatever the cluster.
 
-    The train split is balanced by `rules`; val and test keep their rows. All three are laid out as files
-    whose rows, and whose rows of any one class, differ by at most one, in globally shuffled order; unless
+    The train split is balanced by `rules`; val and test keep their rows. All three are laid out in globally shuffled
+    order as files whose rows, and up to MAX_CUTS whose rows of any one class, differ by at most one; unless
     layout.rewrite is "auto" and core/plan/rewrite_plan.py finds that the files of clean/ will do as they are.
 
     Args:
@@ -88,6 +88,7 @@ def rebalance(
             "config_fingerprint": origin.config_fingerprint,
             "parent_fingerprint": origin.parent_fingerprint,
             "splits": clean.splits if kept else _rewrite(spark, layout, clean, plan, target, directory),
+            "even_by": "" if kept else plan.even_by,
             "class_weights": balance.class_weights,
             "class_counts_before": before,
         }
@@ -115,7 +116,7 @@ def _through_memory(
     """Small data: threads of the driver do it in less CPU time than Spark takes to start jobs, without a spill."""
     with ThreadPoolExecutor(spark.sparkContext.defaultParallelism) as threads:
         moved, piles = zip(*threads.map(functools.partial(pile_up, plan, cuts), range(len(plan.pieces))), strict=True)
-        _check_moved(plan, clean, list(moved))
+        check_moved(plan, clean, list(moved))
         reduce_task = functools.partial(write_from_piles, plan, list(piles), directory, rows_per_row_group)
         return list(moved), list(threads.map(reduce_task, range(plan.num_files)))
 
@@ -136,7 +137,7 @@ def _through_spill(
         num_tasks=num_tasks,
         failure_mark=spilled / "failed",
     )
-    _check_moved(plan, clean, moved)
+    check_moved(plan, clean, moved)
     reduce_task = functools.partial(write_from_spill, plan, spilled, directory, rows_per_row_group)
     num_tasks = _num_tasks(spark, plan, plan.targets)
     written = run_tasks(spark, "rebalance: write files", plan.num_files, reduce_task, num_tasks=num_tasks)
@@ -158,10 +159,10 @@ def _find_cuts(spark: SparkSession, plan: RebalancePlan) -> Cuts:
         select[chosen] = np.concatenate(keys_at_ranks(scan, plan.counts, ranks))
     # The first row of file f + 1 has as many rows of its class before it as files 0 to f get. Where no row of the
     # class is left for file f + 1, the cut is the largest key there is.
-    starts = [np.cumsum(of_class)[:-1] for dealt in plan.dealt for of_class in dealt]
-    taken = [rank < target for rank, target in zip(starts, plan.targets, strict=True)]
+    starts = plan.starts()
+    taken = [rank < count for rank, count in zip(starts, plan.cut_counts, strict=True)]
     scan = _scan(spark, "rebalance: cut files", plan, functools.partial(order_keys, plan, select))
-    keys = keys_at_ranks(scan, plan.targets, [rank[inside] for rank, inside in zip(starts, taken, strict=True)])
+    keys = keys_at_ranks(scan, plan.cut_counts, [rank[inside] for rank, inside in zip(starts, taken, strict=True)])
     order = [np.full(len(rank), np.iinfo(np.uint64).max, dtype=np.uint64) for rank in starts]
     for cuts, inside, found in zip(order, taken, keys, strict=True):
         cuts[inside] = found
@@ -173,7 +174,7 @@ def _scan(
 ) -> Scan:
     """Passes over the keys of all pieces; few keys, on the driver, where it takes less than Spark takes to start a job.
 
-    Else a task combines its pieces, and there are no more tasks than cores: few results come back.
+    Else a task combines its pieces, and there are no more tasks than cores.
     """
     on_driver = plan.counts.sum() <= MAX_DRIVER_ROWS
     num_tasks = 1 if on_driver else min(len(plan.pieces), spark.sparkContext.defaultParallelism)
@@ -182,34 +183,9 @@ def _scan(
         def task(number: int) -> np.ndarray:
             return functools.reduce(combine, (measure(*keys(piece)) for piece in plan.pieces[number::num_tasks]))
 
-        results = [task(0)] if on_driver else run_tasks(spark, description, num_tasks, task)
-        return functools.reduce(combine, results)
+        return task(0) if on_driver else reduce_tasks(spark, description, num_tasks, task, combine)
 
     return scan
-
-
-def _check_moved(plan: RebalancePlan, clean: Manifest, moved: list[Moved]) -> None:
-    """What was read is what the manifest of clean/ lists, and what was copied is what was planned."""
-    counts = np.sum([task.counts for task in moved], axis=0).reshape(len(SPLITS), -1)
-    for index, name in enumerate(SPLITS):
-        entry = clean.splits[name]
-        found = f"{_sum_checksums(plan, index, [task.checksum for task in moved]):016x}"
-        if counts[index].tolist() != list(entry.class_counts.values()) or found != entry.id_checksum:
-            raise DataError(
-                f"{plan.clean}, split {name}: the files hold {counts[index].tolist()} rows of the classes and "
-                f"id_checksum {found}, the manifest says {list(entry.class_counts.values())} and {entry.id_checksum}; "
-                f"run preprocess again"
-            )
-    copied = np.sum([task.copied_counts for task in moved], axis=0)
-    if not np.array_equal(copied, plan.targets):
-        raise DataError(
-            f"{copied.tolist()} rows of the classes were selected, {plan.targets.tolist()} are planned: "
-            f"two rows share a 64-bit key; change balance.seed"
-        )
-
-
-def _sum_checksums(plan: RebalancePlan, split: int, of_pieces: list[int]) -> int:
-    return sum(sum_ for piece, sum_ in zip(plan.pieces, of_pieces, strict=True) if piece.split == split) % 2**64
 
 
 def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Written]) -> dict[str, SplitEntry]:
@@ -217,15 +193,15 @@ def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Writte
     entries = {}
     for index, name in enumerate(SPLITS):
         first = plan.first_file(index)
-        files = written[first : first + plan.dealt[index].shape[1]]
+        files = written[first : first + plan.files_of[index]]
         checksum = sum(file.checksum for file in files) % 2**64
-        sent = _sum_checksums(plan, index, [task.copied_checksum for task in moved])
+        sent = sum_tallies(plan, index, [task.copied for task in moved]).ids
         if checksum != sent:
             raise DataError(
                 f"balanced split {name} has id_checksum {checksum:016x}, the rows sent to it {sent:016x}: "
                 f"rows were lost between tasks; run rebalance again"
             )
-        targets = plan.dealt[index].sum(axis=1).tolist()
+        targets = plan.targets.reshape(len(SPLITS), -1)[index].tolist()
         entries[name] = SplitEntry(
             num_rows=sum(targets),
             class_counts=dict(zip(plan.class_names, targets, strict=True)),
