@@ -32,6 +32,9 @@ class Data(Section):
     pixel_shape: list[int] = Field(default=[])
     """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
 
+    pixel_scale: float = Field(default=0.0, ge=0.0)
+    """The number that is white, in lists and in files of floats or 16 bits: 1, 255, 4095. 0: what all pictures hold
+    decides, 1 or 255 for floats, 255 to 65535 for 16 bits; it is said in a line. Given, it saves decoding anew."""
     max_quarantine_fraction: float = Field(default=1.0, ge=0.0, le=1.0)
     """A larger share of quarantined records than this ends a job with exit code 3, after preprocess has written them to
     clean/ID/quarantine."""

@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 
 from farandole.config.data import Image as ImageRules
 from farandole.core.record import image
+from farandole.core.record.picture_file import FORMATS
+from farandole.core.record.pixel_scale import given_scale
 from farandole.core.record.quality import RejectedError
 
 RNG = np.random.default_rng(0)
@@ -84,7 +86,7 @@ def test_too_many_bytes_are_refused_before_they_are_opened() -> None:
     )
 
 
-@pytest.mark.parametrize("file_format", image.FORMATS)
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
 def test_bytes_that_end_early_are_truncated(file_format: str, share: float) -> None:
     data = saved(NOISE, file_format)
@@ -168,15 +170,19 @@ def test_integers_beyond_16_bits_are_undecodable() -> None:
     values = np.full((16, 24), 70_000, np.int32)
     assert rejection(lambda: image.decode(saved(values, "TIFF"), rules())) == (
         "undecodable",
-        "values of 70000 to 70000; no rule scales what is outside 0 to 65535",
+        "values of 70000 to 70000, out of scale where 65535 is white; data.pixel_scale says what is",
     )
 
 
-def test_floats_up_to_one_are_scaled_and_others_are_taken_as_they_are() -> None:
+def test_white_is_one_number_for_all_floats() -> None:
     unit = np.linspace(0, 1, 16 * 24, dtype=np.float32).reshape(16, 24)
     expected = np.rint(unit * 255).astype(np.uint8)
     assert np.array_equal(image.decode(saved(unit, "TIFF"), rules(channels=1))[:, :, 0], expected)
-    assert np.array_equal(image.decode(saved(unit * 255, "TIFF"), rules(channels=1))[:, :, 0], expected)
+    for white in (255, 4095):
+        found = image.decode(saved(unit * white, "TIFF"), rules(channels=1), given_scale(white))[:, :, 0]
+        assert np.abs(found.astype(int) - expected).max() <= (white == 4095)
+    dark = image.decode(saved(unit * 9, "TIFF"), rules(channels=1), given_scale(255))
+    assert dark.max() == 9
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -192,7 +198,8 @@ def test_a_float_that_is_no_number_is_nan_pixels(value: float) -> None:
 def test_floats_out_of_range_are_undecodable() -> None:
     values = np.array([[-1.0, 2.0], [3.0, 4.0]], np.float32)
     reason, detail = rejection(lambda: image.from_array(values, rules()))
-    assert (reason, detail) == ("undecodable", "values of -1.0 to 4.0; no rule scales what is outside 0 to 255")
+    expected = "values of -1 to 4, out of scale where 1 is white; data.pixel_scale says what is"
+    assert (reason, detail) == ("undecodable", expected)
 
 
 def test_alpha_is_composed_over_white() -> None:

@@ -27,7 +27,7 @@ from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import files_by_hash
 from farandole.core.record import image
 from farandole.errors import DataError
-from farandole.spark.preprocess import clean, decode_parts, duplicates, place_parts
+from farandole.spark.preprocess import clean, decode_parts, duplicates, place_parts, stage_parts
 from farandole.spark.preprocess.clean_files import CleanFile
 from farandole.spark.preprocess.place_parts import SplitCounts
 from farandole.spark.source import records
@@ -233,8 +233,8 @@ def test_tasks_that_run_again_leave_the_same_files(
     def again(task: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments: (task(*arguments), task(*arguments))[1]
 
-    for name in ("stage_part", "place_parts", "write_files"):
-        monkeypatch.setattr(clean, name, again(getattr(clean, name)))
+    for module, name in ((stage_parts, "stage_part"), (clean, "place_parts"), (clean, "write_files")):
+        monkeypatch.setattr(module, name, again(getattr(module, name)))
     assert run(spark, messy).splits == cleaned[1].splits
     once, twice = (hashes_of(config.work / "clean") for config in (cleaned[0], messy))
     assert {name for name in once if once[name] != twice.get(name)} <= {"manifest.json", "listing.parquet"}

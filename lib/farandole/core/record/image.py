@@ -9,13 +9,18 @@ The rules, in the order in which they are applied:
 3.  Of an animation or a file with several pages, the first picture is taken.
 4.  A JPEG that is larger than the target is decoded at 1/2, 1/4 or 1/8, but never below 1.4 times the target's longer
     side; the last step is always an anti-aliased resize.
-5.  Bytes that end early are `truncated`; any other failure of a decoder is `undecodable`.
+5.  Bytes that end early are `truncated`; any other failure of a decoder is `undecodable`. A PNG that fails is tried
+    once more without the chunks that no rule uses, such as texts, or whose CRC is wrong.
 6.  The EXIF orientation is applied once. An EXIF block that cannot be parsed counts as none.
-7.  16-bit gray is divided by 256, not clipped. 16-bit colour comes from Pillow as its high bytes: the same rule.
-    Integers of 32 bits are taken as 16-bit gray where they fit; else they are `undecodable`: no rule scales them.
-8.  Float gray: values of 0 to 1 are scaled to 0 to 255; where any is above 1, they are taken as 0 to 255 already.
-    NaN and Inf are `nan_pixels`; other values below 0 or above 255 are `undecodable`.
-9.  Transparency (an alpha channel, or a transparent palette entry or colour) is composed over white.
+7.  16-bit gray and colour, and integers of 32 bits: which number is white is one answer for all pictures, in
+    core/record/pixel_scale.py. 65535, which is assumed, divides by 256. Numbers above white, and those that leave its
+    upper 4 bits unused, are `undecodable`. A header that says it (12-bit TIFF, PGM) goes first. TIFF's "white is zero"
+    is turned round.
+8.  Floats: likewise, white is 1 or 255. Up to a quarter of that above or below the scale is cut off, as resizing
+    leaves such; more is `undecodable`. NaN and Inf are `nan_pixels`.
+9.  Transparency (an alpha channel, or a transparent palette entry or colour) is composed over white. The one colour
+    that a PNG calls transparent is compared at the file's own depth. Alpha of a BMP, or of a TIFF that does not name
+    it, is none where it is 0 all over.
 10. Palette, 1-bit, CMYK (with Adobe's inverted kind), YCbCr, HSV and LAB become RGB by Pillow's formulas; colour
     profiles are ignored.
 11. image.channels = 3 repeats a gray picture three times; 1 takes ITU-R 601-2 luma of a colour picture.
@@ -24,47 +29,29 @@ The rules, in the order in which they are applied:
 """
 
 import io
-import re
 import warnings
 
 import numpy as np
-from PIL import (
-    Image,
-    TiffImagePlugin,  # noqa: F401 - imported because Pillow knows TIFF and WEBP only once these two are
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, UnidentifiedImageError
 
 from farandole.config.data import Image as ImageRules
-from farandole.core.record.plain_jpeg import decode_plain, least_side
+from farandole.core.record.picture_file import Picture, load_picture, undecodable, unidentified, upright
+from farandole.core.record.pixel_scale import ASSUMED, PixelScale, Seen, to_uint8
+from farandole.core.record.plain_jpeg import decode_plain
 from farandole.core.record.quality import RejectedError, check_not_blank, check_num_bytes, check_size
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """The version of the rules, raised when one of them gives other pixels: what was made before is stale then."""
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""The formats that are opened. Pillow knows some forty more, old and rarely fuzzed."""
-
-_SIGNATURES = {  # first bytes -> format, and the last bytes of a whole file where the format has an end mark
-    b"\xff\xd8\xff": ("JPEG", b"\xff\xd9"),
-    b"\x89PNG\r\n\x1a\n": ("PNG", b"IEND\xaeB`\x82"),
-    b"GIF8": ("GIF", b";"),
-    b"II*\0": ("TIFF", b""),
-    b"MM\0*": ("TIFF", b""),
-}
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {  # EXIF orientation -> what undoes it
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
-def decode(data: bytes, rules: ImageRules) -> np.ndarray:
+def decode(data: bytes, rules: ImageRules, scale: PixelScale = ASSUMED, seen: Seen | None = None) -> np.ndarray:
     """Decodes, converts and resizes the bytes of one image file by the rules above.
+
+    Args:
+        data: the file.
+        rules: [image].
+        scale: which number is white.
+        seen: where a picture that depends on `scale` is counted.
 
     Returns:
         uint8 [rules.height, rules.width, rules.channels].
@@ -83,22 +70,28 @@ def decode(data: bytes, rules: ImageRules) -> np.ndarray:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, which no rule uses, and of sizes that check_size judges.
             warnings.simplefilter("ignore")
-            return _finish(_upright(_load(data, rules)), rules)
+            picture = upright(load_picture(data, rules))
+            return _finish(_eight_bits(picture, scale, Seen() if seen is None else seen), rules)
     except (RejectedError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise RejectedError("too_large", str(error)) from error
     except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
+        raise unidentified(data) from error
     except Exception as error:  # decoders raise nearly anything on hostile bytes; one record must not end the job
-        raise _undecodable(data, error) from error
+        raise undecodable(data, error) from error
 
 
-def from_array(array: np.ndarray, rules: ImageRules) -> np.ndarray:
+def from_array(
+    array: np.ndarray, rules: ImageRules, scale: PixelScale = ASSUMED, seen: Seen | None = None
+) -> np.ndarray:
     """Converts and resizes one picture that is an array already, by the same rules.
 
     Args:
-        array: [height, width] or [height, width, 1, 3 or 4 (alpha last)] of uint8, uint16 or a float type.
+        array: [height, width] or [height, width, 1, 3 or 4 (alpha last)] of uint8, uint16, int32 or a float type.
+        rules: [image].
+        scale: which number is white.
+        seen: where a picture that depends on `scale` is counted.
 
     Returns:
         uint8 [rules.height, rules.width, rules.channels].
@@ -109,9 +102,13 @@ def from_array(array: np.ndarray, rules: ImageRules) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise RejectedError("wrong_channels", f"an array of shape {list(array.shape)}; no rule makes it a picture")
+        last = "; channels come last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise RejectedError(
+            "wrong_channels", f"an array of shape {list(array.shape)}; no rule makes it a picture{last}"
+        )
     check_size(array.shape[1], array.shape[0], rules)
-    return _finish(Image.fromarray(np.ascontiguousarray(_to_uint8(array))), rules)
+    pixels = to_uint8(array, scale, Seen() if seen is None else seen)
+    return _finish(_opaque(Image.fromarray(np.ascontiguousarray(pixels))), rules)
 
 
 def encode(pixels: np.ndarray, rules: ImageRules) -> bytes:
@@ -123,69 +120,39 @@ def encode(pixels: np.ndarray, rules: ImageRules) -> bytes:
     return buffer.getvalue()
 
 
-def _load(data: bytes, rules: ImageRules) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    check_size(*image.size, rules)
-    side = least_side(rules)
-    image.draft(None, (side, side))
-    image.load()
-    return image
+def _eight_bits(picture: Picture, scale: PixelScale, seen: Seen) -> Image.Image:
+    """With the numbers of `picture` as 0 to 255, and without what is transparent."""
+    image, low, clear = picture.image, picture.low, picture.is_clear
+    if low is not None:
+        high = np.asarray(image.convert("RGBA"))
+        deep = (high[:, :, :3].astype(np.uint16) << 8) | np.asarray(low)
+        pixels = to_uint8(deep, scale, seen, picture.white)
+        image = Image.fromarray(pixels if image.mode == "RGB" else np.dstack([pixels, high[:, :, 3]]))
+    elif image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        array = np.asarray(image)
+        array = array.astype(np.uint16) if image.mode.startswith("I;16") else array
+        pixels = to_uint8(array, scale, seen, picture.white)
+        image = Image.fromarray(255 - pixels if picture.is_negative else pixels)
+    if clear is not None:
+        image = image.convert("L") if image.mode == "1" else image
+        image.paste("white", mask=Image.fromarray(clear))
+    return _opaque(image)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        # Asked after load: Pillow turns a TIFF itself and then drops the tag.
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except MemoryError:
-        raise
-    except Exception:
+def _opaque(image: Image.Image) -> Image.Image:
+    """Over white, where anything is transparent."""
+    if not image.has_transparency_data:
         return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _finish(image: Image.Image, rules: ImageRules) -> np.ndarray:
-    fitted = _fit(_convert(image, rules.channels), rules)
+    mode = "RGB" if rules.channels == 3 else "L"
+    fitted = _fit(image if image.mode == mode else image.convert(mode), rules)
     pixels = np.asarray(fitted).reshape(fitted.height, fitted.width, rules.channels)
     check_not_blank(pixels, rules)
     return _pad(pixels, rules)
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(_to_uint8(np.asarray(image).astype(np.uint16)))
-    elif image.mode in ("I", "F"):
-        image = Image.fromarray(_to_uint8(np.asarray(image)))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    mode = "RGB" if channels == 3 else "L"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _to_uint8(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if array.dtype == np.int32:
-        _check_range(array, 0, 65535)
-        return (array >> 8).astype(np.uint8)
-    if array.dtype.kind != "f":
-        raise RejectedError("wrong_channels", f"pixels of type {array.dtype}; expected uint8, uint16 or a float type")
-    num_bad = int(array.size - np.isfinite(array).sum())
-    if num_bad:
-        raise RejectedError("nan_pixels", f"{num_bad} of {array.size} values are NaN or Inf")
-    _check_range(array, 0, 255)
-    return np.rint(array * 255 if array.max() <= 1 else array).astype(np.uint8)
-
-
-def _check_range(array: np.ndarray, low: int, high: int) -> None:
-    least, most = array.min(), array.max()
-    if least < low or most > high:
-        raise RejectedError(
-            "undecodable", f"values of {least} to {most}; no rule scales what is outside {low} to {high}"
-        )
 
 
 def _fit(image: Image.Image, rules: ImageRules) -> Image.Image:
@@ -215,25 +182,3 @@ def _pad(pixels: np.ndarray, rules: ImageRules) -> np.ndarray:
 
 def _picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _unidentified(data: bytes) -> RejectedError:
-    for signature, (name, _) in _SIGNATURES.items():
-        if data.startswith(signature):
-            reason = "truncated" if _lacks_end(data) else "undecodable"
-            return RejectedError(reason, f"starts like a {name} file, but its header cannot be read")
-    return RejectedError("not_an_image", f"starts with {data[:16]!r}; allowed are {', '.join(FORMATS)}")
-
-
-def _undecodable(data: bytes, error: Exception) -> RejectedError:
-    text = re.sub(r" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")  # addresses differ from run to run
-    ends_early = isinstance(error, EOFError) or "truncated" in str(error).lower() or _lacks_end(data)
-    return RejectedError("truncated" if ends_early else "undecodable", text)
-
-
-def _lacks_end(data: bytes) -> bool:
-    """Whether a file that failed to decode stops before its own end; not every decoder's message says so."""
-    if data.startswith(b"RIFF"):  # WEBP's container says how long it is
-        return len(data) < int.from_bytes(data[4:8], "little") + 8
-    ends = (end for signature, (_, end) in _SIGNATURES.items() if data.startswith(signature))
-    return any(not data.rstrip(b"\0").endswith(end) for end in ends)

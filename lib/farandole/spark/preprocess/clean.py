@@ -30,10 +30,8 @@ from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifes
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
-from farandole.log import say
 from farandole.spark.preprocess.check_splits import check_splits, warn_of_spared
 from farandole.spark.preprocess.clean_files import CleanFile, write_files
-from farandole.spark.preprocess.decode_parts import stage_part
 from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
@@ -41,15 +39,16 @@ from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, grou
 from farandole.spark.preprocess.remarks import warn_of_near_names
 from farandole.spark.preprocess.reuse import plan_reuse
 from farandole.spark.preprocess.split_groups import check_groups
+from farandole.spark.preprocess.stage_parts import stage_parts
 from farandole.spark.preprocess.staged_images import StagedImages
 from farandole.spark.preprocess.usable import with_usable_splits, with_used_classes
 from farandole.spark.source.listing import LISTING_NAME
-from farandole.spark.source.records import Part, Source, prepare
+from farandole.spark.source.records import Source, prepare
 from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
-DECODE_TASKS_PER_SLOT, MAX_ITEMS_PER_TASK = 4, 16
-"""Parts take unequal time to decode; groups of rows and files are even. Items are parts, groups and files."""
+MAX_ITEMS_PER_TASK = 16
+"""Groups and files."""
 
 
 def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: Path, origin: Origin) -> Manifest:
@@ -80,16 +79,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
         old = plan_reuse(
             spark, target.parent, config.image, staging, settings=origin.decode_fingerprint, decoders=created_by()
         )
-        staged = run_tasks(
-            spark,
-            "preprocess: decode",
-            source.num_parts,
-            lambda number: stage_part(Part(staging, number, source), config.missing, config.split, config.image, old),
-            num_tasks=_num_tasks(spark, source.num_parts, DECODE_TASKS_PER_SLOT),
-            failure_mark=staging / "failed",
-        )
-        if old.files:
-            say(f"preprocess: reused {sum(part.num_reused for part in staged)} of {source.input_rows} pictures")
+        staged, scale = stage_parts(spark, config.missing, config.split, config.image, source, old, staging)
         source = with_usable_splits(source, staged)
         check_groups(spark, config.split, source, staging)
         splits = drop_duplicates(spark, config.split, source, staging)
@@ -114,17 +104,16 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
             lambda number: write_files(config.image, source, labels, images, directory, len(groups), number),
             num_tasks=_num_tasks(spark, source.num_files),
         )
-        manifest = _manifest(config.image, source, fills, counts, files, origin)
+        manifest = _manifest(config.image, source, fills, counts, files, origin, scale)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
     return manifest
 
 
-def _num_tasks(spark: SparkSession, num_items: int, tasks_per_slot: int = 1) -> int:
+def _num_tasks(spark: SparkSession, num_items: int) -> int:
     """Spark tasks: enough that slots end together, few enough that starting them costs little beside small pictures."""
-    wanted = tasks_per_slot * spark.sparkContext.defaultParallelism
-    return max(min(wanted, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
+    return max(min(spark.sparkContext.defaultParallelism, num_items), -(-num_items // MAX_ITEMS_PER_TASK))
 
 
 def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, staging: Path) -> None:
@@ -146,9 +135,11 @@ def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, 
         found.repartition("part").write.partitionBy("part").parquet(target)
 
 
-def created_by() -> str:
-    """For the manifest: what decoded the pictures."""
-    return f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
+def created_by(scale: str = "") -> str:
+    """For the manifest: what decoded the pictures, and on which scale of numbers, where all of them decided that: the
+    next run takes none of these over, since more pictures may decide otherwise."""
+    decoders = f"farandole {__version__}, pillow {version('pillow')}, simplejpeg {version('simplejpeg')}"
+    return f"{decoders}, {scale}" if scale else decoders
 
 
 def _manifest(
@@ -158,11 +149,12 @@ def _manifest(
     parts: list[PartCounts],
     files: list[dict[str, CleanFile]],
     origin: Origin,
+    scale: str,
 ) -> Manifest:
     quarantine = sum((Counter(part.quarantine) for part in parts), Counter())
     return Manifest(
         stage="preprocess",
-        created_by=created_by(),
+        created_by=created_by(scale),
         **asdict(origin),
         image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
         class_names=source.class_names,

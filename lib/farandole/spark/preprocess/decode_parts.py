@@ -19,6 +19,7 @@ from farandole.core.fingerprint import original_hash, pixel_digest
 from farandole.core.plan.layout import rows_within
 from farandole.core.plan.split import UNSPLIT
 from farandole.core.record import image
+from farandole.core.record.pixel_scale import ASSUMED, PixelScale, Seen
 from farandole.core.record.quality import RejectedError
 from farandole.spark.preprocess.reuse import OldPictures, Picture, Shelf
 from farandole.spark.preprocess.split_groups import split_keys
@@ -50,6 +51,16 @@ STAGED = pa.schema(
 
 
 @dataclass(frozen=True)
+class Decode:
+    """How pictures become pixels."""
+
+    rules: Image
+    scale: PixelScale
+    seen: Seen
+    """Where those are counted that depend on the scale."""
+
+
+@dataclass(frozen=True)
 class Staged:
     """What a task reports to the driver."""
 
@@ -57,6 +68,8 @@ class Staged:
     """Pictures that were taken over from the old data set."""
     splits: frozenset[str]
     """That records which can be used were given."""
+    seen: Seen
+    """Pictures that depend on which number is white."""
 
 
 def rows_per_row_group(rules: Image) -> int:
@@ -66,18 +79,21 @@ def rows_per_row_group(rules: Image) -> int:
     return max(1, min(MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES // rules.num_bytes))
 
 
-def stage_part(part: Part, missing: Missing, split: Split, rules: Image, old: OldPictures) -> Staged:
+def stage_part(
+    part: Part, missing: Missing, split: Split, rules: Image, old: OldPictures, scale: PixelScale = ASSUMED
+) -> Staged:
     """Decodes the records of a part into staging/parts, staging/images and, with reasons, staging/rejected."""
     rejected: list[dict[str, str]] = []
     splits: set[str] = set()
+    decode = Decode(rules, scale, Seen())
     # Both tables are written even when they are empty: a retried task then leaves nothing of its first try.
     shelf = Shelf(old, rules, part)
     with ImageFile(part.staging) as images:
-        tables = _decoded(part, split, rules, shelf, images, rejected, splits)
+        tables = _decoded(part, split, decode, shelf, images, rejected, splits)
         write_file(part.staging, part.path("parts"), staged_schema(missing, part.source), tables)
     table = pa.Table.from_pylist(rejected, schema=QUARANTINE)
     write_file(part.staging, part.path("rejected"), QUARANTINE, [table])
-    return Staged(shelf.num_found, frozenset(splits))
+    return Staged(shelf.num_found, frozenset(splits), decode.seen)
 
 
 def staged_schema(missing: Missing, source: Source) -> pa.Schema:
@@ -85,14 +101,17 @@ def staged_schema(missing: Missing, source: Source) -> pa.Schema:
     fields = [pa.field(f"{SIDE}{name}", SIDE_TYPES[kind]) for name, kind in source.side_columns.items()]
     for name, rule in missing.columns.items():
         if rule.policy == "interpolate":
-            fields += [pa.field(f"{ORDER}{name}", pa.float64()), pa.field(f"{GROUP}{name}", pa.string())]
+            fields += [
+                pa.field(f"{ORDER}{name}", pa.float64()),
+                pa.field(f"{GROUP}{name}", pa.string()),
+            ]
     return pa.schema([*STAGED, *fields])
 
 
 def _decoded(
     part: Part,
     split: Split,
-    rules: Image,
+    decode: Decode,
     shelf: Shelf,
     images: ImageFile,
     rejected: list[dict[str, str]],
@@ -102,18 +121,18 @@ def _decoded(
     `splits`; what cannot be decoded goes to `rejected`."""
     labels = {name: label for label, name in enumerate(part.source.class_names)}
     first = 0
-    for records in read_records(part, rows_per_row_group(rules)):
+    for records in read_records(part, rows_per_row_group(decode.rules)):
         kept, pictures = [], []
         old = shelf.find(first, [record["image_id"] for record in records.rows])
         for index, record in enumerate(records.rows):
             try:
-                pictures.append(_decode(rules, records, index, old[index]))
+                pictures.append(_decode(decode, records, index, old[index]))
                 kept.append(index)
             except RejectedError as error:
                 rejected.append(_rejection(record, error))
         first += len(records.rows)
         if kept:
-            places = images.append([image.encode(picture.pixels, rules) for picture in pictures])
+            places = images.append([image.encode(picture.pixels, decode.rules) for picture in pictures])
             side = records.side.take(pa.array(kept))
             originals = np.array([picture.original for picture in pictures], np.int64)
             hashes = {"original": originals, "split_key": split_keys(split, originals, side)}
@@ -126,7 +145,7 @@ def _decoded(
             yield staged
 
 
-def _decode(rules: Image, records: Records, index: int, old: Picture | None) -> Picture:
+def _decode(decode: Decode, records: Records, index: int, old: Picture | None) -> Picture:
     """The picture of the record at `index`, unless it is known from the old data set."""
     record = records.rows[index]
     if record["reason"] is not None:
@@ -134,7 +153,10 @@ def _decode(rules: Image, records: Records, index: int, old: Picture | None) -> 
     if old is not None:
         return old
     loaded = records.load(index)
-    pixels = image.decode(loaded, rules) if isinstance(loaded, bytes) else image.from_array(loaded, rules)
+    if isinstance(loaded, bytes):
+        pixels = image.decode(loaded, decode.rules, decode.scale, decode.seen)
+    else:
+        pixels = image.from_array(loaded, decode.rules, decode.scale, decode.seen)
     return Picture(pixels, original_hash(loaded))
 
 

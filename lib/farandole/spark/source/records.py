@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from farandole.config.data import Data, Image, Missing
 from farandole.core.dataset.parquet import open_unlisted
+from farandole.core.record.pixel_scale import ASSUMED, PixelScale, given_scale
 from farandole.spark.source.digits import digit_loader, list_digits
 from farandole.spark.source.folder import file_loader, list_folder
 from farandole.spark.source.label_table import list_labelled
@@ -67,6 +68,8 @@ class Source:
     """Kept columns: name -> a key of SIDE_TYPES."""
     read: Callable[[pa.Table, int], Iterator[Records]]
     """The records of some rows of the listing, so many at a time."""
+    scale: PixelScale = ASSUMED
+    """Which number is white, until all pictures are known."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def prepare(
         num_files=math.ceil(survey.num_records / RECORDS_PER_FILE),
         side_columns={name: kinds[name] for name in data.keep_columns},
         read=functools.partial(kind.read, data, missing, image),
+        scale=given_scale(data.pixel_scale),
     )
 
 

@@ -42,7 +42,8 @@ def image_loader(data: Data, missing: Missing, column: pa.ChunkedArray) -> Calla
             pixels = np.rint(repaired)
         elif values.dtype.kind == "f":
             return repair_pixels(pixels, missing)
-        return _as_integers(pixels, np.uint16 if values.dtype == np.uint16 else np.uint8)
+        is_open = bool(data.pixel_scale) and values.dtype != np.uint8
+        return _as_integers(pixels, np.int32 if is_open else np.uint16 if values.dtype == np.uint16 else np.uint8)
 
     return load
 
@@ -53,7 +54,7 @@ def _checked(is_valid: np.ndarray, index: int) -> int:
     return index
 
 
-def _as_integers(pixels: np.ndarray, kind: type[np.unsignedinteger]) -> np.ndarray:
+def _as_integers(pixels: np.ndarray, kind: type[np.integer]) -> np.ndarray:
     least, most, limit = pixels.min(), pixels.max(), np.iinfo(kind).max
     if least < 0 or most > limit:
         raise RejectedError("undecodable", f"integers of {least:.0f} to {most:.0f}; expected 0 to {limit}")
