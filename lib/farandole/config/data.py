@@ -15,13 +15,14 @@ class Data(Section):
     path: Location = ""
     """The folder that holds the images, or the table. All executors must see it at this path."""
     label_table: str = ""
-    """Of a folder: a CSV file with a header, or JSON with an object per line; absolute, or relative to data.path.
+    """Of a folder: CSV with a header, JSON with an object per line, or Parquet; absolute, or relative to data.path.
     Labels and splits then come from its columns, whatever the folders are called."""
     image_column: str = "image"
-    """Of a table: encoded images as binary, or pixels as a list of numbers. A folder's KEY=VALUE is a column, too.
+    """Of a table: encoded images as binary, or as `bytes` in a struct, or pixels: lists of numbers, or raw bytes. What
+    lies in a struct is called by its path, as image.bytes; a folder's KEY=VALUE is a column, too.
     Of a label table: the path of the image's file, relative to data.path."""
     label_column: str = "label"
-    """Of a table: integers, or strings."""
+    """Of a table: strings, booleans, or whole numbers of any type."""
     id_column: str = ""
     """Of a table: integers or strings, each once. Empty: the file's path below data.path, "#", the row in the file;
     with a label table the path of the image's file."""
@@ -30,7 +31,8 @@ class Data(Section):
     keep_columns: list[str] = Field(default=[])
     """Of a table or label table: further columns that go with each image into clean/ and balanced/."""
     pixel_shape: list[int] = Field(default=[])
-    """Of pixel lists: [height, width] or [height, width, channels]; the last axis varies fastest."""
+    """Of pixels, in a list or as raw bytes: [height, width] or [height, width, channels]; the last axis varies fastest.
+    Lists of lists have it by themselves."""
 
     pixel_scale: float = Field(default=0.0, ge=0.0)
     """The number that is white, in lists and in files of floats or 16 bits: 1, 255, 4095. 0: what all pictures hold
@@ -56,11 +58,18 @@ class Data(Section):
                 f"data.label_table stands beside a folder of images, but data.source is {self.source!r}; "
                 f"received {self.label_table!r}"
             )
-        if self.label_table and not self.label_table.lower().endswith((".csv", ".json", ".jsonl")):
-            raise ValueError(f"data.label_table = {self.label_table!r}; expected a .csv, .json or .jsonl file")
+        if self.label_table and not self.label_table.lower().endswith((".csv", ".json", ".jsonl", ".parquet")):
+            raise ValueError(
+                f"data.label_table = {self.label_table!r}; expected a .csv, .json, .jsonl or .parquet file"
+            )
         if self.pixel_shape and (len(self.pixel_shape) not in (2, 3) or min(self.pixel_shape) < 1):
             raise ValueError(
                 f"data.pixel_shape = {self.pixel_shape}; expected [height, width] or [height, width, channels]"
+            )
+        if self.pixel_shape[2:] not in ([], [1], [3], [4]):
+            raise ValueError(
+                f"data.pixel_shape = {self.pixel_shape}; channels, 1, 3 or 4 of them, come last: "
+                f"[height, width, channels]; transpose the pixels first where theirs come first"
             )
         return self
 

@@ -54,6 +54,17 @@ def test_sums_are_exact_however_they_are_cut(values, cut):
         assert missing.mean_of(total, len(values)) == sum(map(Fraction, values)) / len(values)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint64])
+@given(st.data())
+def test_integers_of_64_bits_keep_their_digits(kind, data):
+    info = np.iinfo(kind)
+    values = data.draw(st.lists(st.integers(int(info.min), int(info.max)), min_size=1, max_size=20))
+    array = np.array(values, kind)
+    assert missing.mean_of(missing.exact_sum(array), len(values)) == Fraction(sum(values), len(values))
+    keys = missing.ordered_keys(array)
+    assert missing.from_ordered_keys(np.sort(keys), kind).tolist() == sorted(values)
+
+
 @given(FLOATS)
 def test_keys_are_in_the_order_of_the_values(values):
     array = np.array(values, np.float64)

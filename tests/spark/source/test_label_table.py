@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from farandole.config.load import Config
@@ -207,7 +208,7 @@ def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
             b'file,label\n"1,x\r\n2",y\r\n',
             r"line 2: 'file' goes on over 2 lines, .*close it, or double it",
         ),
-        ("labels.jsonl", b'{"file": "1", "label": 0.5}', r"data.label_column = 'label' is double; expected integers"),
+        ("labels.jsonl", b'{"file": "1", "label": [1]}', r"data.label_column = 'label' is list of int64; expected"),
     ],
 )
 def test_tables_that_will_not_do_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -216,6 +217,33 @@ def test_tables_that_will_not_do_are_named(tmp_path: Path, name: str, content: b
     with pytest.raises((DataError, ConfigError), match=message) as caught:
         listing_of(config_for(tmp_path, name))
     assert caught.value.exit_code == (2 if "has no" in message and "column:" in message else 3)
+
+
+def test_texts_of_json_that_look_like_times_are_texts(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "2024-01-01", "b")
+    rows = '{"file": "2024-01-01", "label": "2024-01-02", "on": "2024-01-03"}\n{"file": "b", "label": "2024-01-01"}\n'
+    write(tmp_path, rows, "labels.json")
+    config = config_for(tmp_path, "labels.json", keep_columns=["on"])
+    assert listed(config, "image_id", "class_name") == [("2024-01-01", "2024-01-02"), ("b", "2024-01-01")]
+    assert str(listing_of(config)["side:on"].type).startswith("timestamp")
+
+
+def test_a_label_table_may_be_parquet_and_hold_labels_of_all_types(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "a.bmp", "b.bmp", "c.bmp")
+    table = pa.table({"file": ["a.bmp", "b.bmp", "c"], "label": [10.0, None, 9.0]})
+    pq.write_table(table, tmp_path / "raw/labels.parquet")
+    assert listed(config_for(tmp_path, "labels.parquet"), "image_id", "class_name", "reason") == [
+        ("a.bmp", "10", None),
+        ("b.bmp", None, "missing_label"),
+        ("c.bmp", "9", None),
+    ]
+    assert [
+        row[1]
+        for row in listed(config_for(tmp_path, "labels.parquet", missing={"label": "9"}), "image_id", "class_name")
+    ] == ["10", "9", "9"]
+    (tmp_path / "raw/labels.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"data.label_table '.*labels.parquet' is not Parquet: "):
+        listing_of(config_for(tmp_path, "labels.parquet"))
 
 
 def test_a_json_map_is_refused_before_each_key_is_a_column(tmp_path: Path) -> None:
@@ -279,7 +307,9 @@ def test_configs_that_will_not_do(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1", "2")
     with pytest.raises(ConfigError, match=r"data.label_table '.*/raw/none.csv' does not exist; paths are relative to"):
         listing_of(config_for(tmp_path, "none.csv"))
-    with pytest.raises(ConfigError, match=r"data.label_table = '.*/raw/a.txt'; expected a .csv, .json or .jsonl file"):
+    with pytest.raises(
+        ConfigError, match=r"data.label_table = '.*/raw/a.txt'; expected a .csv, .json, .jsonl or .parquet file"
+    ):
         config_for(tmp_path, "a.txt")
     write(tmp_path, "file,label,id\n1,2,7\n2,2,7\n")
     with pytest.raises(DataError, match=r"data.id_column = 'id': 1 ids occur more than once, such as '7'; ids name"):

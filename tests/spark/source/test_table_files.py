@@ -11,7 +11,7 @@ import pytest
 
 from farandole.config.load import Config, parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source import records, table_files, table_rows
+from farandole.spark.source import common_columns, records, table_files, table_rows
 
 ROWS: dict[str, Any] = {"image": [b"one", b"two"], "label": [1, 2], "size": [0.5, 1.5]}
 
@@ -55,17 +55,54 @@ def test_all_files_that_differ_are_listed(tmp_path: Path) -> None:
     put(tmp_path / "day=1/more.parquet", extra=[1, 2])
     put(tmp_path / "flat.parquet")
     with pytest.raises(DataError) as caught:
-        listing_of(config_for(tmp_path))
+        listing_of(config_for(tmp_path, keep_columns=["size", "day"]))
     assert str(caught.value) == (
-        f"4 of 7 files in data.path {str(tmp_path)!r} differ from the others: day=1/less.parquet lacks 'size'; "
-        f"day=1/more.parquet has 'extra' besides; day=1/text.parquet has 'label' as string, not int64; "
-        f"flat.parquet lacks 'day'; rewrite or remove them"
+        f"3 of 7 files in data.path {str(tmp_path)!r} differ from the others: day=1/less.parquet lacks 'size'; "
+        f"day=1/text.parquet has 'label' as string, not int64; flat.parquet lacks 'day'; rewrite or remove them"
     )
+    (tmp_path / "day=1/text.parquet").unlink()
+    assert listing_of(config_for(tmp_path)).num_rows == 6  # of what nobody wants files may have what they like
 
 
-def test_a_column_beside_a_folder_of_its_name_is_refused(tmp_path: Path) -> None:
-    put(tmp_path / "size=3/x.parquet")
-    with pytest.raises(DataError, match=r"1 of 1 files .*: size=3/x.parquet has a column that is a folder's KEY, too;"):
+def test_a_column_beside_a_folder_of_its_name_must_agree_with_it(tmp_path: Path) -> None:
+    for folder, values in {
+        "size=0.5": [0.5, 0.5],
+        "size=7": [7.0, 7.0],
+        "size=__HIVE_DEFAULT_PARTITION__": [None] * 2,
+    }.items():
+        put(tmp_path / folder / "x.parquet", size=pa.array(values, pa.float64()))
+    config = config_for(tmp_path, keep_columns=["size"])
+    assert read(config, listing_of(config))["side:size"].to_pylist() == [0.5, 0.5, 7.0, 7.0, None, None]
+    put(tmp_path / "size=7/x.parquet", size=[7.0, 8.0])
+    with pytest.raises(
+        DataError, match=r"column 'size' is 8.0 1 rows behind size=7/x.parquet#0, but its folder says '7'; drop the"
+    ):
+        read(config, listing_of(config))
+    assert listing_of(config_for(tmp_path)).num_rows == 3  # nobody wants it
+
+
+def test_nulls_agree_with_any_type(tmp_path: Path) -> None:
+    put(tmp_path / "a.parquet", size=pa.nulls(2), label=pa.nulls(2), image=pa.nulls(2))
+    put(tmp_path / "b.parquet")
+    put(tmp_path / "c.parquet", label=pa.nulls(2))
+    config = config_for(tmp_path, keep_columns=["size"])
+    rows = read(config, listing_of(config))
+    assert rows["side:size"].to_pylist() == [None, None, 0.5, 1.5, 0.5, 1.5]
+    assert rows["class_name"].to_pylist() == [None, None, "1", "2", None, None]
+    assert rows["image"].to_pylist() == [None, None, b"one", b"two", b"one", b"two"]
+
+
+@pytest.mark.parametrize("name", ["\U0001f469\u200d\U0001f52c", "a\u00a0b", "a\u3000b", "\u00e9t\u00e9"])
+def test_names_with_joiners_and_blanks_of_all_kinds_are_read(tmp_path: Path, name: str) -> None:
+    put(tmp_path / f"label={name}" / "x.parquet", label=None)
+    config = config_for(tmp_path)
+    assert read(config, listing_of(config))["class_name"].to_pylist() == [name, name]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a\x1b[31m"])
+def test_names_that_break_lines_are_refused(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name / "x.parquet")
+    with pytest.raises(DataError, match="is a link or no file, or has an unsafe name"):
         listing_of(config_for(tmp_path))
 
 
@@ -101,9 +138,9 @@ def test_nanoseconds_and_zones_become_what_spark_reads(tmp_path: Path) -> None:
 )
 def test_folders_are_columns(tmp_path: Path, names: list[str], kind: str, values: list[Any]) -> None:
     for name in names:
-        put(tmp_path / f"day={name}" / "x.parquet", label=None)
+        put(tmp_path / f"day={name}" / "x.parquet", label=None, size=[datetime.date(2026, 1, 1)] * 2)
     config = config_for(tmp_path, label_column="size", keep_columns=["day"])
-    with pytest.raises(DataError, match=r"data.label_column = 'size' is double; expected integers or strings"):
+    with pytest.raises(DataError, match=r"data.label_column = 'size' is date32\[day\]; expected whole numbers, bool"):
         listing_of(config)
     for name in names:
         put(tmp_path / f"day={name}" / "x.parquet")
@@ -116,8 +153,7 @@ def test_folders_are_columns(tmp_path: Path, names: list[str], kind: str, values
 def test_one_file_is_a_table_and_the_path_may_hold_the_label(tmp_path: Path) -> None:
     path = put(tmp_path / "label=cat/x.parquet", label=None)
     config = config_for(path, label_column="size")
-    with pytest.raises(DataError, match="'size' is double"):
-        listing_of(config)
+    assert read(config, listing_of(config))["detail"].to_pylist() == ["the label is no whole number"] * 2
     config = config_for(tmp_path)
     rows = read(config, listing_of(config))
     assert (rows["class_name"].to_pylist(), rows["image"].to_pylist()) == (["cat", "cat"], [b"one", b"two"])
@@ -133,6 +169,18 @@ def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(DataError, match=r"x.parquet is not a readable Parquet file"):
         listing_of(config_for(tmp_path))
+
+
+def test_a_file_that_arrow_cannot_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.parquet")
+    path.write_bytes(path.read_bytes()[:-4] + b"PARE")  # as encrypted ones end
+    with pytest.raises(
+        DataError, match=r"encrypted .*; pyarrow [0-9.]+ cannot read this kind of file, which may be so"
+    ):
+        listing_of(config_for(tmp_path))
+    lacks = [pa.ArrowNotImplementedError("x"), OSError("Unrecognized type: 23"), OSError("LZO ... is not supported")]
+    assert all("may be sound" in table_files.verdict(error, "it is damaged") for error in lacks)
+    assert table_files.verdict(pa.ArrowInvalid("bad"), "it is damaged") == "it is damaged: replace or remove it"
 
 
 def test_a_file_that_vanishes_or_changes_is_named(tmp_path: Path) -> None:
@@ -238,17 +286,20 @@ def test_every_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("data", "message"),
     [
         ({"image_column": "imag"}, "data.image_column: the table has no column 'imag'; did you mean 'image'?"),
-        ({"label_column": "zz"}, "data.label_column: the table has no column 'zz'; the table has image, label, odd"),
+        (
+            {"label_column": "zz"},
+            "data.label_column: the table has no column 'zz'; the table has image, label, size, odd",
+        ),
         ({"image_column": "label"}, "data.image_column = 'label' is int64; expected binary"),
         ({"image_column": "odd"}, r"data.image_column = 'odd' is list of int64; give its shape"),
-        ({"pixel_shape": [4, 4]}, r"data.pixel_shape = \[4, 4\], but 'image' is binary"),
         ({"split_column": "label"}, "data.split_column = 'label' is int64; expected strings"),
         ({"keep_columns": ["label"]}, "data.keep_columns: 'label' is a column of our own"),
+        ({"image_column": "paths"}, r"'paths' is string; .* set data.source = 'folder', data.path .* data.label_table"),
         ({"keep_columns": ["odd"]}, "data.keep_columns: 'odd' is list of int64; kept can be int8"),
     ],
 )
 def test_columns_that_will_not_do(tmp_path: Path, data: dict[str, Any], message: str) -> None:
-    put(tmp_path / "x.parquet", odd=[[1], [2]])
+    put(tmp_path / "x.parquet", odd=[[1], [2]], paths=["a.png", "b.png"])
     with pytest.raises((ConfigError, DataError), match=message):
         listing_of(config_for(tmp_path, **data))
 
@@ -283,4 +334,4 @@ def test_the_fingerprint_follows_the_footers(tmp_path: Path) -> None:
     path.rename(tmp_path / "y.parquet")
     seen.add(records.source_fingerprint(config.data, listing_of(config)))
     assert len(seen) == 3
-    assert table_files.folder_values("a=1/b/c=__HIVE_DEFAULT_PARTITION__/d=e.parquet") == {"a": "1", "c": None}
+    assert common_columns.folder_values("a=1/b/c=__HIVE_DEFAULT_PARTITION__/d=e.parquet") == {"a": "1", "c": None}

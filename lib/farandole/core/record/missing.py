@@ -3,6 +3,7 @@
 Missing is null, and NaN where a column or an image holds floats.
 """
 
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +16,49 @@ from farandole.core.record.quality import RejectedError
 _UNIT_BITS = 1074 + 53
 """Every double, taken as mantissa * 2**exponent with a whole mantissa, is a whole multiple of 2**-_UNIT_BITS."""
 _SIGN = np.uint64(2**63)
+
+
+def to_64_bits(values: pa.ChunkedArray) -> np.ndarray:
+    """Numbers without a null as float64, int64 or uint64 [n]: none of their digits is lost."""
+    if pa.types.is_floating(values.type):
+        return values.cast(pa.float64()).to_numpy()
+    return values.cast(pa.uint64() if pa.types.is_unsigned_integer(values.type) else pa.int64()).to_numpy()
+
+
+def order_type(kind: str) -> pa.DataType:
+    """What holds the numbers of a column that interpolation goes along, exactly.
+
+    Args:
+        kind: its type, as `table_columns.plain_type` names it.
+    """
+    return pa.float64() if kind in ("float", "double") else pa.decimal128(20, 0)  # all of int64 and uint64
+
+
+def as_order(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """A column of numbers, dates or timestamps as `order_type` says; null where it has no distances: NaN and Inf."""
+    numbers = as_numbers(column).cast(order_type(kind))
+    if not pa.types.is_floating(numbers.type):
+        return numbers
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, numbers.type))
+
+
+Number = int | float | Decimal
+
+
+def between(at: Number, left: tuple[Number, Number], right: tuple[Number, Number], *, is_whole: bool) -> int | float:
+    """The value at `at`, linearly between two neighbours.
+
+    Args:
+        at: on the axis of orders.
+        left, right: order and value.
+        is_whole: the result is the nearest integer, halves the even one, worked out exactly; else a float.
+    """
+    span, way = right[0] - left[0], at - left[0]  # type: ignore[operator]
+    if is_whole:
+        share = Fraction(way) / Fraction(span) if span > 0 else Fraction(0)
+        return round(Fraction(left[1]) + (Fraction(right[1]) - Fraction(left[1])) * share)
+    part = float(way) / float(span) if span > 0 else 0.0
+    return float(left[1]) + (float(right[1]) - float(left[1])) * part
 
 
 def as_numbers(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
@@ -33,17 +77,21 @@ def nan_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def exact_sum(values: np.ndarray) -> int:
-    """The sum of float64 [n], all finite, as a whole number of 2**-1127: sums of parts add up without rounding."""
+    """The sum of [n] float64, all finite, or integers as a whole number of 2**-1127: sums of parts add up without
+    rounding."""
+    if values.dtype.kind in "iu":
+        return _sum_of_integers(values) << _UNIT_BITS
     mantissas, exponents = np.frexp(values)
     whole = np.ldexp(mantissas, 53).astype(np.int64)  # exact: a double has 53 bits
     total = 0
     for exponent in np.unique(exponents):
-        chosen = whole[exponents == exponent]
-        # Halves of 32 bits each, so that 2**31 of them fit in 64.
-        total += ((int((chosen >> 32).sum()) << 32) + int((chosen & 0xFFFFFFFF).sum())) << (
-            int(exponent) - 53 + _UNIT_BITS
-        )
+        total += _sum_of_integers(whole[exponents == exponent]) << (int(exponent) - 53 + _UNIT_BITS)
     return total
+
+
+def _sum_of_integers(values: np.ndarray) -> int:
+    """In halves of 32 bits each, so that 2**31 of them fit in 64."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
 def mean_of(total: int, count: int) -> Fraction:
@@ -52,13 +100,17 @@ def mean_of(total: int, count: int) -> Fraction:
 
 
 def ordered_keys(values: np.ndarray) -> np.ndarray:
-    """float64 [n] -> uint64 [n] in the same order; -0.0 counts as 0.0."""
+    """float64, int64 or uint64 [n] -> uint64 [n] in the same order; -0.0 counts as 0.0."""
+    if values.dtype.kind in "iu":
+        return values if values.dtype.kind == "u" else values.view(np.uint64) ^ _SIGN
     bits = (values + 0.0).view(np.uint64)
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
-def from_ordered_keys(keys: np.ndarray) -> np.ndarray:
-    """The float64 [n] that `ordered_keys` made uint64 [n] of."""
+def from_ordered_keys(keys: np.ndarray, kind: type[np.generic] = np.float64) -> np.ndarray:
+    """The float64, int64 or uint64 [n] that `ordered_keys` made uint64 [n] of."""
+    if kind != np.float64:
+        return keys if kind == np.uint64 else (keys ^ _SIGN).view(np.int64)
     return np.where(keys & _SIGN, keys & ~_SIGN, ~keys).view(np.float64)
 
 

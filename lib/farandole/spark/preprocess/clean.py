@@ -130,7 +130,7 @@ def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, 
                 for prefix, alias in ((SIDE, "value"), (ORDER, "order"), (GROUP, "group"))
             ),
         )
-        found = interpolate(rows.withColumn("value", F.col("value").cast("double")))
+        found = interpolate(rows)
         target = spark_path(staging / "interpolated" / str(index))
         found.repartition("part").write.partitionBy("part").parquet(target)
 

@@ -19,6 +19,7 @@ from farandole.core.fingerprint import original_hash, pixel_digest
 from farandole.core.plan.layout import rows_within
 from farandole.core.plan.split import UNSPLIT
 from farandole.core.record import image
+from farandole.core.record.missing import order_type
 from farandole.core.record.pixel_scale import ASSUMED, PixelScale, Seen
 from farandole.core.record.quality import RejectedError
 from farandole.spark.preprocess.reuse import OldPictures, Picture, Shelf
@@ -102,7 +103,7 @@ def staged_schema(missing: Missing, source: Source) -> pa.Schema:
     for name, rule in missing.columns.items():
         if rule.policy == "interpolate":
             fields += [
-                pa.field(f"{ORDER}{name}", pa.float64()),
+                pa.field(f"{ORDER}{name}", order_type(source.order_kinds[name])),
                 pa.field(f"{GROUP}{name}", pa.string()),
             ]
     return pa.schema([*STAGED, *fields])

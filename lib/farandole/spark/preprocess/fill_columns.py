@@ -4,6 +4,8 @@ Statistics are exact, or exactly rounded: they depend neither on partitions nor 
 are no part of them.
 """
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,35 +14,35 @@ from pyspark.sql import functions as F  # noqa: N812 - what every Spark user cal
 
 from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.schema import SIDE_TYPES
-from farandole.core.record.missing import nan_to_null
+from farandole.core.record.missing import between, nan_to_null
 from farandole.spark.source.records import Part
 from farandole.spark.source.table_rows import SIDE
 
 
 def interpolate(rows: DataFrame) -> DataFrame:
-    """Linear interpolation between the nearest valid neighbours; at the ends of a group the nearest one is repeated.
+    """The nearest valid neighbours of missing values, for linear interpolation.
 
     Args:
-        rows: part, image_id, value (double; null or NaN is missing), order (double), group (string).
+        rows: part, image_id, value (a number; null or NaN is missing), order (double or decimal), group (string).
 
     Returns:
-        part, image_id, value: a row for every missing value with an order, in a group that has a valid one.
+        part, image_id, order, left and right (order and value, or null at an end of the group): a row for every missing
+        value with an order, in a group that has a valid one.
     """
     # Two sorts, each with a running frame: a frame that ends in the future would be scanned anew for every row.
     forward = Window.partitionBy("group").orderBy("order", "image_id").rowsBetween(Window.unboundedPreceding, -1)
     backward = Window.partitionBy("group").orderBy(F.desc("order"), F.desc("image_id"))
-    is_valid = F.abs("value") < F.lit(float("inf"))  # to Spark, NaN is more than infinity
+    number = F.col("value").cast("double")
+    is_valid = F.abs(number) < F.lit(float("inf"))  # to Spark, NaN is more than infinity
+    is_missing = number.isNull() | F.isnan(number)
     point = F.when(is_valid, F.struct("order", "value"))
     left, right = F.col("left"), F.col("right")
-    span = right["order"] - left["order"]
-    share = F.when(span > 0, (F.col("order") - left["order"]) / span).otherwise(0.0)
-    between = left["value"] + (right["value"] - left["value"]) * share
     return (
         rows.where("order IS NOT NULL")
         .withColumn("left", F.last(point, ignorenulls=True).over(forward))
         .withColumn("right", F.last(point, ignorenulls=True).over(backward.rowsBetween(Window.unboundedPreceding, -1)))
-        .where((F.col("value").isNull() | F.isnan("value")) & (left.isNotNull() | right.isNotNull()))
-        .select("part", "image_id", F.coalesce(between, left["value"], right["value"]).alias("value"))
+        .where(is_missing & (left.isNotNull() | right.isNotNull()))
+        .select("part", "image_id", "order", "left", "right")
     )
 
 
@@ -67,10 +69,15 @@ def fill_columns(part: Part, rows: pa.Table, fills: dict[str, Fill]) -> pa.Table
 
 def _found(ids: pa.ChunkedArray, found: pa.Table, kind: str) -> pa.ChunkedArray:
     places = pc.index_in(ids, value_set=found["image_id"].combine_chunks())
-    values = found["value"].combine_chunks().take(places.combine_chunks())
-    if pa.types.is_integer(SIDE_TYPES[kind]):
-        values = pc.round(values, round_mode="half_to_even")
-    return pa.chunked_array([values.cast(SIDE_TYPES[kind])])
+    is_whole = pa.types.is_integer(SIDE_TYPES[kind])
+    values = [_value(row, is_whole) for row in found.select(["order", "left", "right"]).to_pylist()]
+    return pa.chunked_array([pa.array(values, SIDE_TYPES[kind]).take(places.combine_chunks())])
+
+
+def _value(row: dict[str, Any], is_whole: bool) -> int | float:
+    """At the ends of a group the nearest value is repeated."""
+    left, right = row["left"] or row["right"], row["right"] or row["left"]
+    return between(row["order"], (left["order"], left["value"]), (right["order"], right["value"]), is_whole=is_whole)
 
 
 def _scalar(value: int | float | str | bool, kind: str) -> pa.Scalar:

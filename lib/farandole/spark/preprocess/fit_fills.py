@@ -26,6 +26,7 @@ from farandole.core.record.missing import (
     nan_to_null,
     ordered_keys,
     round_to,
+    to_64_bits,
 )
 from farandole.errors import DataError
 from farandole.spark.preprocess.duplicates import read_dropped
@@ -67,7 +68,7 @@ def _fit(
     title = f"preprocess: {statistic} of {name}"
 
     def counted(part: int) -> tuple[int, int]:
-        values = _floats(_train_values(Part(staging, part, source), splits, name))
+        values = to_64_bits(_train_values(Part(staging, part, source), splits, name))
         return len(values), exact_sum(values)
 
     if statistic == "mode":
@@ -80,7 +81,7 @@ def _fit(
 
     def scan(measure: Measure, combine: Combine) -> np.ndarray:
         def measured(part: int) -> np.ndarray:
-            keys = ordered_keys(_floats(_train_values(Part(staging, part, source), splits, name)))
+            keys = ordered_keys(to_64_bits(_train_values(Part(staging, part, source), splits, name)))
             return measure(np.zeros(len(keys), np.int64), keys)
 
         def task(number: int) -> np.ndarray:
@@ -90,7 +91,10 @@ def _fit(
 
     num_tasks = min(source.num_parts, spark.sparkContext.defaultParallelism)
     middle = keys_at_ranks(scan, [count], [np.array([(count - 1) // 2, count // 2])])[0]
-    low, high = (Fraction(float(value)) for value in from_ordered_keys(middle))
+    of_keys = (
+        np.float64 if pa.types.is_floating(kind) else np.uint64 if pa.types.is_unsigned_integer(kind) else np.int64
+    )
+    low, high = (Fraction(value) for value in from_ordered_keys(middle, of_keys).tolist())
     return round_to((low + high) / 2, kind)
 
 
@@ -126,7 +130,3 @@ def _train_values(part: Part, splits: SplitPlan, name: str) -> pa.ChunkedArray:
     values = rows[f"{SIDE}{name}"].filter(pa.array(assigned == SPLITS.index("train")))
     values = as_numbers(nan_to_null(values).drop_null())
     return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values
-
-
-def _floats(values: pa.ChunkedArray) -> np.ndarray:
-    return values.cast(pa.float64(), safe=False).to_numpy()

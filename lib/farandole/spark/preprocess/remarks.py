@@ -20,7 +20,7 @@ REMEDIES = {
     "conflicting_label": "decide for one of the labels",
     "unsafe_path": "put the files themselves there, under plain names: cp -RL follows links, where this does not",
     "unreadable": "check permissions, and that they are files",
-    "not_an_image": "check that these are encoded images, such as JPEG or PNG",
+    "not_an_image": "check that these are encoded images, such as JPEG or PNG; raw pixels need data.pixel_shape",
     "undecodable": "replace them, or set data.pixel_scale where they are numbers on another scale",
     "truncated": "copy them again",
     "too_large": "raise image.max_pixels or image.max_file_bytes",

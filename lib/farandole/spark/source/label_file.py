@@ -1,4 +1,4 @@
-"""The file of a label table as an Arrow table: CSV with a header, or JSON with an object per line.
+"""The file of a label table as an Arrow table: CSV with a header, JSON with an object per line, or Parquet.
 
 What people's tools write instead is named as what it is: another encoding, other separators, one JSON object for all
 files, a quote that nothing closes.
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
+import pyarrow.parquet as pq
 
 from farandole.config.data import Data
 from farandole.errors import DataError
@@ -38,18 +39,18 @@ def read_label_file(data: Data, path: Path) -> pa.Table:
     Raises:
         DataError: it is neither, or a value that is used goes over several lines; names what was found.
     """
-    expected = "CSV with a header" if is_csv(path) else "JSON with an object per line"
+    kind, read = _KINDS[path.suffix.lower()]
     try:
         content = path.read_bytes()
         other = _other_kind(data, content, path)
         if other:
-            raise DataError(f"data.label_table {str(path)!r} is not {expected}: {other}")
+            raise DataError(f"data.label_table {str(path)!r} is not {kind}: {other}")
         size = min(max(len(content), 1), 2**31 - 1)  # one block, so that a column's type follows from all rows
-        table = _read_csv(data, content, size) if is_csv(path) else _read_json(content, size)
+        table = read(data, content, size)
         table.validate(full=True)  # JSON is read without a look at its UTF-8
         table = table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"data.label_table {str(path)!r} is not {expected}: {one_line(error)}") from error
+        raise DataError(f"data.label_table {str(path)!r} is not {kind}: {one_line(error)}") from error
     # Nameless: an index, or what follows commas at the end of lines. Nobody can ask for them.
     table = table.select([index for index, name in enumerate(table.schema.names) if name])
     if is_csv(path):
@@ -59,6 +60,8 @@ def read_label_file(data: Data, path: Path) -> pa.Table:
 
 def _other_kind(data: Data, content: bytes, path: Path) -> str | None:
     """What the file is instead, where its first bytes tell."""
+    if path.suffix.lower() == ".parquet":
+        return None
     mark = next((name for mark, name in _ENCODINGS.items() if content.startswith(mark)), None)
     if mark or b"\0" in content[:4096]:
         return f"it is {mark or 'UTF-16 without a byte order mark, or no text'}; save it as UTF-8"
@@ -94,8 +97,35 @@ def _read_csv(data: Data, content: bytes, block_size: int) -> pa.Table:
     )
 
 
-def _read_json(content: bytes, block_size: int) -> pa.Table:
-    return pa.json.read_json(pa.py_buffer(content), read_options=pa.json.ReadOptions(block_size=block_size))
+def _read_json(data: Data, content: bytes, block_size: int) -> pa.Table:
+    options = pa.json.ReadOptions(block_size=block_size)
+    table = pa.json.read_json(pa.py_buffer(content), read_options=options)
+    # JSON has no times: they are texts that look like such, and may be labels. Numbers stay numbers.
+    dated = [name for name in _text_columns(data) if name in table.schema.names and _is_time(table.schema, name)]
+    if not dated:
+        return table
+    schema = pa.schema([(name, pa.string()) for name in dated])
+    return pa.json.read_json(
+        pa.py_buffer(content), read_options=options, parse_options=pa.json.ParseOptions(explicit_schema=schema)
+    )
+
+
+def _is_time(schema: pa.Schema, name: str) -> bool:
+    return any(pa.types.is_temporal(schema.field(index).type) for index in schema.get_all_field_indices(name))
+
+
+def _read_parquet(data: Data, content: bytes, block_size: int) -> pa.Table:
+    file = pq.ParquetFile(pa.BufferReader(content), coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+    return file.read()
+
+
+_KINDS = {
+    ".csv": ("CSV with a header", _read_csv),
+    ".json": ("JSON with an object per line", _read_json),
+    ".jsonl": ("JSON with an object per line", _read_json),
+    ".parquet": ("Parquet", _read_parquet),
+}
+"""By the ending of the name, which the config has checked."""
 
 
 def _text_columns(data: Data) -> list[str]:

@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 
 from farandole.config.data import Data, Missing
 from farandole.errors import ConfigError, DataError, FarandoleError
+from farandole.spark.source.column_types import plain_type
+from farandole.spark.source.common_columns import text_type
 from farandole.spark.source.file_names import find_names, normal_path
 from farandole.spark.source.folder import check_folder, reject_file, walk
 from farandole.spark.source.label_file import is_csv, read_label_file
 from farandole.spark.source.listing import LISTING, escape_name, list_row
-from farandole.spark.source.table_columns import check_columns, check_fill, plain_type, refuse_repeated_ids
-from farandole.spark.source.table_files import text_type
-from farandole.spark.source.table_rows import convert_rows, wanted_columns
+from farandole.spark.source.table_columns import check_columns, check_fill, refuse_repeated_ids, wanted_columns
+from farandole.spark.source.table_rows import convert_rows
+from farandole.spark.source.table_values import class_names
 
 _MAX_NAMED = 20
 _Files = dict[str, os.stat_result | None]
@@ -148,7 +150,7 @@ def _labelled_rows(
 
 def _check_fill(data: Data, missing: Missing, table: pa.Table, listed: list[dict[str, Any]]) -> None:
     """The class that is filled in must be there without that."""
-    labels = table[data.label_column].cast(pa.string()).to_pylist()
+    labels = class_names(table[data.label_column]).to_pylist()
     check_fill(missing, {label for label, row in zip(labels, listed, strict=True) if label and not row["reason"]})
 
 

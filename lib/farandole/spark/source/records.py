@@ -7,7 +7,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Data, Image, Missing
 from farandole.core.dataset.parquet import open_unlisted
 from farandole.core.record.pixel_scale import ASSUMED, PixelScale, given_scale
+from farandole.spark.source.column_types import sort_classes
 from farandole.spark.source.digits import digit_loader, list_digits
 from farandole.spark.source.folder import file_loader, list_folder
 from farandole.spark.source.label_table import list_labelled
@@ -28,7 +29,6 @@ from farandole.spark.source.listing import (
     read_listed,
     write_listing,
 )
-from farandole.spark.source.table_columns import sort_classes
 from farandole.spark.source.table_files import list_table, pieces_fingerprint
 from farandole.spark.source.table_images import image_loader
 from farandole.spark.source.table_rows import read_pieces
@@ -68,6 +68,8 @@ class Source:
     """Kept columns: name -> a key of SIDE_TYPES."""
     read: Callable[[pa.Table, int], Iterator[Records]]
     """The records of some rows of the listing, so many at a time."""
+    order_kinds: dict[str, str] = field(default_factory=dict)
+    """The types of the columns that kept ones are interpolated along."""
     scale: PixelScale = ASSUMED
     """Which number is white, until all pictures are known."""
 
@@ -124,6 +126,7 @@ def prepare(
         num_files=math.ceil(survey.num_records / RECORDS_PER_FILE),
         side_columns={name: kinds[name] for name in data.keep_columns},
         read=functools.partial(kind.read, data, missing, image),
+        order_kinds={name: kinds[rule.order_by] for name, rule in missing.columns.items() if rule.order_by in kinds},
         scale=given_scale(data.pixel_scale),
     )
 

@@ -8,38 +8,18 @@ from farandole.config.data import Data, Missing
 from farandole.config.nearest import nearest_name
 from farandole.core.dataset.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
+from farandole.spark.source.column_types import IMAGE_BYTES, INTEGERS, NUMBERS, REPEATED, is_pixels, is_whole, num_axes
 
-_INTEGERS = {name for name in SIDE_TYPES if "int" in name}
-_NUMBERS = {*_INTEGERS, "float", "double"}
-_ORDERS = {*_NUMBERS, *(name for name in SIDE_TYPES if name.startswith(("date", "timestamp")))}
-
-
-def plain_type(kind: pa.DataType) -> str:
-    """A type's name with what is only storage left out: dictionaries, large offsets, units and zones of time."""
-    if pa.types.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_timestamp(kind):
-        return str(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
-    if pa.types.is_fixed_size_list(kind):
-        return f"list of {kind.list_size} {kind.value_type}"
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list of {kind.value_type}"
-    return str(kind).removeprefix("large_")
+_LABELS = "whole numbers, booleans or strings"
+_ORDERS = {*NUMBERS, *(name for name in SIDE_TYPES if name.startswith(("date", "timestamp")))}
 
 
-def is_pixels(kind: str) -> bool:
-    """Whether a type of `plain_type` is a list of numbers."""
-    return kind.startswith("list of ") and kind.split()[-1] in {*_NUMBERS, "halffloat"}
-
-
-def is_integer(kind: str) -> bool:
-    """Whether a type of `plain_type` is one of whole numbers."""
-    return kind in _INTEGERS
-
-
-def sort_classes(names: set[str], kind: str) -> list[str]:
-    """Class names in the order of their labels; `kind` is the type of the label column."""
-    return sorted(names, key=int) if is_integer(kind) else sorted(names)
+def wanted_columns(data: Data, missing: Missing, *, with_images: bool) -> set[str]:
+    """The names of the columns that are used."""
+    names = {data.label_column, data.id_column, data.split_column, *data.keep_columns}
+    for rule in missing.columns.values():
+        names |= {rule.order_by, *rule.group_by} if rule.policy == "interpolate" else set()
+    return (names | ({data.image_column} if with_images else set())) - {""}
 
 
 def check_fill(missing: Missing, names: set[str]) -> None:
@@ -75,13 +55,15 @@ def check_columns(data: Data, missing: Missing, columns: dict[str, str]) -> None
     if data.label_table:
         _check_paths(data, columns[data.image_column])
     else:
-        _check_image(data, columns[data.image_column])
-    for key, allowed in (("label_column", _INTEGERS), ("id_column", _INTEGERS), ("split_column", set[str]())):
+        _check_image(data, columns)
+    for key, allowed, expected in (
+        ("label_column", is_whole(columns[data.label_column]) or columns[data.label_column] == "bool", _LABELS),
+        ("id_column", columns.get(data.id_column) in INTEGERS, "integers or strings"),
+        ("split_column", False, "strings"),
+    ):
         name = getattr(data, key)
-        if name and columns[name] not in {*allowed, "string"}:
-            raise DataError(
-                f"data.{key} = {name!r} is {columns[name]}; expected {'integers or ' if allowed else ''}strings"
-            )
+        if name and not allowed and columns[name] != "string":
+            raise DataError(f"data.{key} = {name!r} is {columns[name]}; expected {expected}")
     for name in data.keep_columns:
         kind = _find(columns, name, "data.keep_columns")
         if name in RESERVED_NAMES:
@@ -92,6 +74,8 @@ def check_columns(data: Data, missing: Missing, columns: dict[str, str]) -> None
 
 
 def _find(columns: dict[str, str], name: str, key: str) -> str:
+    if columns.get(name) == REPEATED:
+        raise DataError(f"{key}: the table has several columns {name!r}; rename all but one of them")
     if name in columns:
         return columns[name]
     nearest = nearest_name(name, columns)
@@ -99,16 +83,25 @@ def _find(columns: dict[str, str], name: str, key: str) -> str:
     raise ConfigError(f"{key}: the table has no column {name!r}; {hint}")
 
 
-def _check_image(data: Data, kind: str) -> None:
+def _check_image(data: Data, columns: dict[str, str]) -> None:
     name, shape = data.image_column, data.pixel_shape
-    if kind != "binary" and not is_pixels(kind):
+    kind = columns[name]
+    if kind == "string":
+        raise DataError(
+            f"data.image_column = {name!r} is string; expected binary (encoded images) or a list of numbers (pixels); "
+            f"where these are paths of files, set data.source = 'folder', data.path to the folder of the images, and "
+            f"data.label_table to this table, as Parquet in one file, CSV or JSON"
+        )
+    if kind != "binary" and columns.get(f"{name}.{IMAGE_BYTES}") != "binary" and not is_pixels(kind):
         raise DataError(
             f"data.image_column = {name!r} is {kind}; expected binary (encoded images) or a list of numbers (pixels)"
         )
-    if is_pixels(kind) and not shape:
+    if is_pixels(kind) and num_axes(kind) == 1 and not shape:
         raise ConfigError(f"data.image_column = {name!r} is {kind}; give its shape: data.pixel_shape = [height, width]")
-    if not is_pixels(kind) and shape:
-        raise ConfigError(f"data.pixel_shape = {shape}, but {name!r} is binary, encoded images; remove the shape")
+    if num_axes(kind) > 3:
+        raise DataError(
+            f"data.image_column = {name!r} is {kind}; expected [height, width] or [height, width, channels]"
+        )
 
 
 def _check_paths(data: Data, kind: str) -> None:
@@ -123,7 +116,7 @@ def _check_policies(data: Data, missing: Missing, columns: dict[str, str]) -> No
         key = f"missing.columns.{name}"
         if name not in data.keep_columns:
             raise ConfigError(f"{key}: {name!r} is not kept; add it to data.keep_columns = {data.keep_columns}")
-        if (rule.policy == "interpolate" or rule.statistic in ("mean", "median")) and columns[name] not in _NUMBERS:
+        if (rule.policy == "interpolate" or rule.statistic in ("mean", "median")) and columns[name] not in NUMBERS:
             raise ConfigError(
                 f"{key}: {name!r} is {columns[name]}, and only numbers have a mean or a median, or can be interpolated"
             )

@@ -7,14 +7,12 @@ import glob
 import hashlib
 import json
 import os
-from collections import Counter
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from stat import S_ISREG
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,9 +21,11 @@ from farandole.config.data import Data, Missing
 from farandole.core.dataset.parquet import footer_bytes
 from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import ConfigError, DataError
+from farandole.spark.source.column_types import column_types
+from farandole.spark.source.common_columns import common_columns
 from farandole.spark.source.folder import walk
 from farandole.spark.source.listing import escape_name
-from farandole.spark.source.table_columns import check_columns, plain_type
+from farandole.spark.source.table_columns import check_columns, wanted_columns
 
 PIECES = pa.schema(
     [
@@ -48,8 +48,9 @@ MAX_PIECES = 16
 """Of a row group: a task that starts inside one reads past what precedes its rows."""
 TABLE_LOGS = {"delta": "_delta_log", "hudi": ".hoodie", "iceberg": "metadata/*.metadata.json"}
 """Spark's name of a table format -> where such a table, in its own folder, keeps which of its rows are valid."""
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_NUM_THREADS, _MAX_NAMED, _HIDDEN = 16, 5, ("_", ".")
+_LACKS = ("encrypt", "unrecognized", "unsupported", "not supported", "not implemented", "not built")
+"""How Arrow says that it is not the file's fault."""
+_NUM_THREADS, _HIDDEN = 16, ("_", ".")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def list_table(data: Data, missing: Missing) -> pa.Table:
     root, paths = table_root(data), _paths(data)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         footers = list(pool.map(lambda path: read_footer(root, path), paths))
-    columns = _common_columns(data, footers)
+    wanted = wanted_columns(data, missing, with_images=True)
+    columns = common_columns(data, wanted, {footer.path: footer.columns for footer in footers})
     check_columns(data, missing, columns)
     pieces = _pieces(footers)
     if not pieces["part"]:
@@ -104,10 +106,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def folder_values(path: str) -> dict[str, str | None]:
-    """The KEY=VALUE folders of a relative path, as Hive and Spark write them."""
-    pairs = (folder.split("=", 1) for folder in path.split("/")[:-1] if "=" in folder)
-    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, value in pairs}
+def verdict(error: BaseException, damage: str) -> str:
+    """What is wrong with a file that Arrow cannot read, and what to do: `damage`, unless Arrow says that it lacks the
+    means."""
+    if isinstance(error, NotImplementedError) or any(sign in str(error).lower() for sign in _LACKS):
+        return f"pyarrow {pa.__version__} cannot read this kind of file, which may be sound: write it in a plainer way"
+    return f"{damage}: replace or remove it"
 
 
 def read_footer(root: Path, path: str) -> Footer:
@@ -121,8 +125,9 @@ def read_footer(root: Path, path: str) -> Footer:
             num_bytes, modified_ns = source.seek(0, 2), os.fstat(source.fileno()).st_mtime_ns
             sha256 = hashlib.sha256(footer_bytes(source)).hexdigest()
             source.seek(0)
-            file = pq.ParquetFile(source)  # not ours, and looked at anew each time: no manifest knows what it holds
-            columns = {field.name: plain_type(field.type) for field in file.schema_arrow}
+            # Not ours, and looked at anew each time: no manifest knows what it holds.
+            file = pq.ParquetFile(source, coerce_int96_timestamp_unit="us")
+            columns = column_types(file.schema_arrow)
             row_groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     except FileNotFoundError as error:
         raise DataError(
@@ -130,8 +135,8 @@ def read_footer(root: Path, path: str) -> Footer:
         ) from error
     except (OSError, pa.ArrowException, MemoryError) as error:
         raise DataError(
-            f"{root / path} is not a readable Parquet file: {one_line(error)}; it is cut off or damaged: "
-            f"replace or remove it"
+            f"{root / path} is not a readable Parquet file: {one_line(error)}; "
+            f"{verdict(error, 'it is cut off or damaged')}"
         ) from error
     return Footer(path, num_bytes, sha256, modified_ns, columns, row_groups)
 
@@ -147,7 +152,7 @@ def _paths(data: Data) -> list[str]:
     found = [pair for pair in walked if not any(name.startswith(_HIDDEN) for name in pair[0].split("/"))]
     paths = [path for path, _ in found]
     # A named pipe would be waited for; a file that has vanished is told by read_footer.
-    strange = [path for path, status in found if not path.isprintable() or (status and not S_ISREG(status.st_mode))]
+    strange = [path for path, status in found if _is_unsafe(path) or (status and not S_ISREG(status.st_mode))]
     if strange:
         raise DataError(
             f"{strange[0]!r} in data.path is a link or no file, or has an unsafe name; replace or rename it"
@@ -155,6 +160,11 @@ def _paths(data: Data) -> list[str]:
     if not paths:
         raise DataError(f"data.path {str(given)!r} holds no Parquet files")
     return sorted(paths)
+
+
+def _is_unsafe(path: str) -> bool:
+    """Whether it breaks lines, or is no UTF-8; blanks of all kinds and joiners are part of names."""
+    return any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in path)
 
 
 def _refuse_logged(data: Data, paths: list[str]) -> None:
@@ -183,55 +193,6 @@ def _up_to_hidden(path: str) -> str:
     """The path down to its first hidden name, or all of it."""
     names = path.split("/")
     return next(("/".join(names[: end + 1]) for end, name in enumerate(names) if name.startswith(_HIDDEN)), path)
-
-
-def _common_columns(data: Data, footers: list[Footer]) -> dict[str, str]:
-    """Name -> type of the columns that all files have, KEY=VALUE folders last."""
-    shapes = [
-        (*sorted(footer.columns.items()), *((key, "folder") for key in folder_values(footer.path)))
-        for footer in footers
-    ]
-    usual = dict(Counter(shapes).most_common(1)[0][0])
-    different = [
-        f"{footer.path} {_difference(dict(shape), usual)}"
-        for footer, shape in zip(footers, shapes, strict=True)
-        if dict(shape) != usual or len(dict(shape)) != len(shape)
-    ]
-    if different:
-        raise DataError(
-            f"{len(different)} of {len(footers)} files in data.path {data.path!r} differ from the others: "
-            f"{'; '.join(different[:_MAX_NAMED])}{'; ...' if len(different) > _MAX_NAMED else ''}; "
-            f"rewrite or remove them"
-        )
-    folders = [folder_values(footer.path) for footer in footers]
-    return {
-        name: text_type({values[name] for values in folders}) if kind == "folder" else kind
-        for name, kind in usual.items()
-    }
-
-
-def _difference(columns: dict[str, str], usual: dict[str, str]) -> str:
-    said = [
-        *(f"lacks {name!r}" for name in usual if name not in columns),
-        *(f"has {name!r} besides" for name in columns if name not in usual),
-        *(
-            f"has {name!r} as {columns[name]}, not {usual[name]}"
-            for name in columns
-            if columns[name] != usual.get(name, columns[name])
-        ),
-    ]
-    return ", ".join(said) or "has a column that is a folder's KEY, too"
-
-
-def text_type(values: set[str | None]) -> str:
-    """int64, date32[day] or string: what texts can be read as without a loss."""
-    given = [value for value in values if value is not None]
-    if all(value.removeprefix("-").isdecimal() and str(int(value)) == value and len(value) < 19 for value in given):
-        return "int64"
-    try:
-        return "date32[day]" if all(date.fromisoformat(value).isoformat() == value for value in given) else "string"
-    except ValueError:
-        return "string"
 
 
 def _pieces(footers: list[Footer]) -> dict[str, list[int | str]]:

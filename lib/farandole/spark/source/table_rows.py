@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 
 from farandole.config.data import Data, Missing
 from farandole.core.dataset.schema import SIDE_TYPES
-from farandole.core.record.missing import as_numbers, nan_to_null
+from farandole.core.record.missing import as_order, nan_to_null
 from farandole.errors import DataError
+from farandole.spark.source.column_types import is_whole, take_column
+from farandole.spark.source.common_columns import folder_values
 from farandole.spark.source.folder import SPLIT_FOLDERS
-from farandole.spark.source.table_columns import is_integer, plain_type
-from farandole.spark.source.table_files import folder_values, one_line, read_footer, table_root
+from farandole.spark.source.table_columns import wanted_columns
+from farandole.spark.source.table_files import one_line, read_footer, table_root, verdict
+from farandole.spark.source.table_values import check_folder, class_names, image_values, plain_values
 
 SIDE, ORDER, GROUP = "side:", "order:", "group:"
 """Prefixes here and in staging/parts: a kept column, and what its interpolation goes along and stays inside."""
@@ -77,24 +80,19 @@ def _read_files(
         footer = read_footer(root, path)
         if (footer.num_bytes, footer.sha256) != (runs[0]["num_bytes"], runs[0]["footer"]):
             raise DataError(f"{root / path} changed since it was listed; run again when nobody changes data.path")
-        folders = {name: value for name, value in folder_values(path).items() if name in wanted}
+        given = {name: value for name, value in folder_values(path).items() if name in wanted}
+        folders = {name: value for name, value in given.items() if name not in footer.columns}
         columns = sorted(wanted - set(folders))
         for piece in runs:
             for row, batch in _batches(root / path, piece, columns, num_rows):
                 table = pa.Table.from_batches([batch])
+                for name in given.keys() - folders.keys():
+                    check_folder(take_column(table, name), name, given[name], f"{path}#{row}")
                 for name, value in folders.items():
                     table = table.append_column(name, _constant(value, kinds[name], table.num_rows))
                 yield convert_rows(
                     data, missing, table, path, row, kinds, with_images=with_images, fill_labels=fill_labels
                 )
-
-
-def wanted_columns(data: Data, missing: Missing, *, with_images: bool) -> set[str]:
-    """The names of the columns that are used."""
-    names = {data.label_column, data.id_column, data.split_column, *data.keep_columns}
-    for rule in missing.columns.values():
-        names |= {rule.order_by, *rule.group_by} if rule.policy == "interpolate" else set()
-    return (names | ({data.image_column} if with_images else set())) - {""}
 
 
 def _batches(
@@ -107,7 +105,9 @@ def _batches(
     try:
         with path.open("rb") as source:
             # Pages are compared with their CRC32 where the writer stored one, as Spark does.
-            file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+            file = pq.ParquetFile(
+                source, buffer_size=_BUFFER_BYTES, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
+            )
             at = 0
             for batch in file.iter_batches(
                 num_rows, row_groups=[piece["row_group"]], columns=columns, use_threads=False
@@ -122,7 +122,7 @@ def _batches(
         raise DataError(f"{path} is gone since it was listed; run again when nobody changes data.path") from error
     except (OSError, pa.ArrowException, MemoryError) as error:
         raise DataError(
-            f"{path}, row group {piece['row_group']}: {one_line(error)}; the file is damaged: replace or remove it"
+            f"{path}, row group {piece['row_group']}: {one_line(error)}; {verdict(error, 'the file is damaged')}"
         ) from error
     raise DataError(
         f"{path}, row group {piece['row_group']} holds {at} rows, its footer says {piece['stop']} or more; "
@@ -164,9 +164,10 @@ def convert_rows(
     """
     numbers = pa.array(np.arange(row, row + table.num_rows)).cast(pa.string())
     source = pa.chunked_array([pc.binary_join_element_wise(path, numbers, "#")])
-    names = _class_names(table[data.label_column], missing.label if fill_labels else "drop")
-    side = {name: _plain(table[name], kinds[name]) for name in data.keep_columns}
-    reason, detail = _rejections(missing, names, side, is_integer(kinds[data.label_column]))
+    names = class_names(take_column(table, data.label_column))
+    names = pc.fill_null(names, missing.label) if fill_labels and missing.label != "drop" else names
+    side = {name: _plain(table, name, kinds, path) for name in data.keep_columns}
+    reason, detail = _rejections(missing, names, side, is_whole(kinds[data.label_column]))
     columns = {
         "image_id": _ids(table, data.id_column, source),
         "source": source,
@@ -174,44 +175,33 @@ def convert_rows(
         "class_name": names,
         "reason": reason,
         "detail": detail,
-        **({"image": _image(table[data.image_column])} if with_images else {}),
+        **(
+            {"image": image_values(take_column(table, data.image_column), kinds[data.image_column])}
+            if with_images
+            else {}
+        ),
         **{f"{SIDE}{name}": column for name, column in side.items()},
     }
     for name, rule in missing.columns.items():
         if rule.policy == "interpolate":
-            order = _plain(table[rule.order_by], kinds[rule.order_by])
-            columns[f"{ORDER}{name}"] = nan_to_null(as_numbers(order).cast(pa.float64(), safe=False))
-            groups = [table[group].cast(pa.string()) for group in rule.group_by] or [pa.nulls(len(source), pa.string())]
+            order = _plain(table, rule.order_by, kinds, path)
+            columns[f"{ORDER}{name}"] = as_order(order, kinds[rule.order_by])
+            groups = [take_column(table, group).cast(pa.string()) for group in rule.group_by] or [
+                pa.nulls(len(source), pa.string())
+            ]
             joined = [*(pc.fill_null(group, "\1") for group in groups), "\0"]
             columns[f"{GROUP}{name}"] = pc.binary_join_element_wise(*joined)
     return pa.table(columns)
 
 
-def _image(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """In one type, whichever the file has: batches are made of several files."""
-    if pa.types.is_fixed_size_list(column.type):
-        return column
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    return column.cast(pa.large_list(column.type.value_type) if is_list else pa.large_binary())
-
-
-def _plain(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    # Nanoseconds are cut to the microseconds that Spark reads.
-    return column if plain_type(column.type) == kind == str(column.type) else column.cast(SIDE_TYPES[kind], safe=False)
-
-
-def _class_names(labels: pa.ChunkedArray, fill: str) -> pa.ChunkedArray:
-    names = labels.cast(pa.string())
-    # Not if_else on the strings themselves: Arrow 14 returns other strings for the middle of an array.
-    places = pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.int64()), pa.array(np.arange(len(names))))
-    names = names.take(places)
-    return names if fill == "drop" else pc.fill_null(names, fill)
+def _plain(table: pa.Table, name: str, kinds: dict[str, str], path: str) -> pa.ChunkedArray:
+    return plain_values(take_column(table, name), kinds[name], f"{path}: column {name!r}")
 
 
 def _ids(table: pa.Table, name: str, source: pa.ChunkedArray) -> pa.ChunkedArray:
     if not name:
         return source
-    ids = table[name].cast(pa.string())
+    ids = take_column(table, name).cast(pa.string())
     if ids.null_count:
         at = ids.is_null().index(True).as_py()
         raise DataError(f"data.id_column = {name!r} is null in row {source[at].as_py()}; every row needs an id")
@@ -221,12 +211,12 @@ def _ids(table: pa.Table, name: str, source: pa.ChunkedArray) -> pa.ChunkedArray
 def _splits(table: pa.Table, name: str, source: pa.ChunkedArray) -> pa.ChunkedArray:
     if not name:
         return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-    given = pc.utf8_lower(table[name].cast(pa.string()))
+    given = pc.utf8_lower(take_column(table, name).cast(pa.string()))
     places = pc.index_in(given, value_set=pa.array(list(SPLIT_FOLDERS)))
     bad = pc.and_(places.is_null(), given.is_valid()).index(True).as_py()
     if bad >= 0:
         raise DataError(
-            f"data.split_column = {name!r} is {table[name][bad].as_py()!r} in row {source[bad].as_py()}; "
+            f"data.split_column = {name!r} is {take_column(table, name)[bad].as_py()!r} in row {source[bad].as_py()}; "
             f"expected {', '.join(SPLIT_FOLDERS)} or null"
         )
     return pa.chunked_array([pa.array(list(SPLIT_FOLDERS.values())).take(places.combine_chunks())])
@@ -239,6 +229,8 @@ def _rejections(
     found = [(names.is_null(), "missing_label", "the label is null or empty")]
     if whole_labels:
         found.append((pc.starts_with(names, "-"), "unknown_label", "the label is negative"))
+        is_digits = pc.match_substring_regex(names, r"^\d+$")
+        found.append((pc.invert(is_digits), "unknown_label", "the label is no whole number"))
     for name, rule in missing.columns.items():
         if rule.policy == "drop":
             found.append((nan_to_null(side[name]).is_null(), "missing_value", f"column {name!r} is null or NaN"))
