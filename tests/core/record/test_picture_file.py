@@ -91,6 +91,19 @@ def test_what_a_rule_uses_is_kept_beside_metadata_that_is_refused() -> None:
     assert np.array_equal(image.decode(make_png(NOISE, 8, 2, extra), RULES), NOISE[::-1, ::-1])
 
 
+@pytest.mark.parametrize(
+    ("marker", "body"), [(0xE2, b"ICC_PROFILE\0"), (0xE2, b"ICC_PROFILE\0\1"), (0xE0, b"JFIF\0\1"), (0xEE, b"Adobe\0d")]
+)
+def test_metadata_of_a_jpeg_costs_no_picture(marker: int, body: bytes) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(NOISE).save(buffer, "JPEG", exif=exif)
+    data = buffer.getvalue()
+    broken = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+    assert np.array_equal(image.decode(data[:2] + broken + data[2:], RULES), image.decode(data, RULES))
+
+
 def test_a_png_whose_pixels_are_wrong_stays_undecodable() -> None:
     data = make_png(NOISE, 8, 2, png_chunk(b"tEXt", b"Software\0editor", crc=1))
     at = data.index(b"IDAT") + 30

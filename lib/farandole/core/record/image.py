@@ -9,8 +9,8 @@ The rules, in the order in which they are applied:
 3.  Of an animation or a file with several pages, the first picture is taken.
 4.  A JPEG that is larger than the target is decoded at 1/2, 1/4 or 1/8, but never below 1.4 times the target's longer
     side; the last step is always an anti-aliased resize.
-5.  Bytes that end early are `truncated`; any other failure of a decoder is `undecodable`. A PNG that fails is tried
-    once more without the chunks that no rule uses, such as texts, or whose CRC is wrong.
+5.  Bytes that end early are `truncated`; any other failure of a decoder is `undecodable`. A PNG or JPEG that fails
+    is tried once more without what no rule uses, such as texts and colour profiles, or what has a wrong CRC.
 6.  The EXIF orientation is applied once. An EXIF block that cannot be parsed counts as none.
 7.  16-bit gray and colour, and integers of 32 bits: which number is white is one answer for all pictures, in
     core/record/pixel_scale.py. 65535, which is assumed, divides by 256. Numbers above white, and those that leave its

@@ -15,8 +15,8 @@ from PIL import (
 )
 
 from farandole.config.data import Image as ImageRules
+from farandole.core.record.metadata import without_metadata
 from farandole.core.record.plain_jpeg import least_side
-from farandole.core.record.png_chunks import matches_key, without_metadata
 from farandole.core.record.quality import RejectedError, check_size
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -202,4 +202,8 @@ def _clear(image: Image.Image, low: Image.Image | None, data: bytes) -> np.ndarr
     pixels = np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.uint16)
     if low is not None:
         pixels = (pixels << 8) | np.asarray(low)
-    return matches_key(pixels, image.info.pop("transparency"), data)
+    depth = data[24]  # of the header, which comes first
+    largest = 2**depth - 1
+    key = (np.array(image.info.pop("transparency")) & largest) * (255 // largest if depth < 8 else 1)
+    same = pixels == key
+    return same if pixels.ndim == 2 else same.all(axis=2)
