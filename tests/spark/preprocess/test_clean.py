@@ -333,7 +333,7 @@ def test_no_usable_image_is_refused_with_the_reasons(spark: SparkSession, tmp_pa
     with pytest.raises(
         DataError,
         match=r"none of 3 records is usable: 2 not_an_image \(such as 'cat/1.jpg', .*; check that these are encoded"
-        r" images, such as JPEG or PNG\), 1 missing_image \(such as 'dog/2.jpg', the file is empty; put the files",
+        r" images, such as JPEG or PNG; raw .*\), 1 missing_image \(such as 'dog/2.jpg', the file is empty; put",
     ):
         run(spark, config)
     assert not (config.work / "clean").exists()

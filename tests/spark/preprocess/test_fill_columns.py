@@ -49,7 +49,7 @@ def filled(
     source = records.prepare(spark, config.data, config.missing, config.image, listing, staging)
     stage_parts(spark, config.missing, config.image, source, OldPictures([]), staging)
     _interpolate_columns(spark, config.missing, source, staging)
-    fill = {"v": Fill(policy="interpolate", statistic="", value=-1)}
+    fill = {"v": Fill(policy="interpolate", statistic="", value=0)}
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
     return [value for part in parts for value in fill_columns(part, part.read("parts"), fill)["v"].to_pylist()]
 

@@ -21,7 +21,7 @@ from farandole.spark.source.common_columns import folder_values
 from farandole.spark.source.folder import SPLIT_FOLDERS
 from farandole.spark.source.table_columns import wanted_columns
 from farandole.spark.source.table_files import one_line, read_footer, table_root, verdict
-from farandole.spark.source.table_values import check_folder, class_names, image_values, plain_values
+from farandole.spark.source.table_values import class_names, compare_with_folder, image_values, plain_values
 
 SIDE, ORDER, GROUP = "side:", "order:", "group:"
 """Prefixes here and in staging/parts: a kept column, and what its interpolation goes along and stays inside."""
@@ -87,7 +87,7 @@ def _read_files(
             for row, batch in _batches(root / path, piece, columns, num_rows):
                 table = pa.Table.from_batches([batch])
                 for name in given.keys() - folders.keys():
-                    check_folder(take_column(table, name), name, given[name], f"{path}#{row}")
+                    compare_with_folder(take_column(table, name), name, given[name], f"{path}#{row}")
                 for name, value in folders.items():
                     table = table.append_column(name, _constant(value, kinds[name], table.num_rows))
                 yield convert_rows(

@@ -75,7 +75,7 @@ def _texts(labels: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.coalesce(whole, numbers.cast(pa.string()))
 
 
-def check_folder(column: pa.ChunkedArray, name: str, value: str | None, first: str) -> None:
+def compare_with_folder(column: pa.ChunkedArray, name: str, value: str | None, first: str) -> None:
     """Compares a column with the KEY=VALUE folder of its name.
 
     Raises:
