@@ -1,6 +1,7 @@
 """Missing values, by hand: 4 x 4 pictures, and sums that do not depend on how values are dealt out."""
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_integers_of_64_bits_keep_their_digits(kind, data):
     assert missing.mean_of(missing.exact_sum(array), len(values)) == Fraction(sum(values), len(values))
     keys = missing.ordered_keys(array)
     assert missing.from_ordered_keys(np.sort(keys), kind).tolist() == sorted(values)
+
+
+def test_a_value_between_neighbours():
+    start = 2**62 + 1
+    at, left, right = Decimal(start), (Decimal(start - 1), start), (Decimal(start + 2), start + 3)
+    assert missing.between(at, left, right, is_whole=True) == start + 1
+    assert missing.between(0.5, (0.0, 1), (1.0, 2), is_whole=True) == 2  # of halves the even one
+    assert missing.between(0.25, (0.0, 1.0), (1.0, 2.0), is_whole=False) == 1.25
+    assert missing.between(3.0, (3.0, 7), (3.0, 9), is_whole=False) == 7.0  # no distance: the left one
 
 
 @given(FLOATS)

@@ -54,7 +54,7 @@ def filled(
     return [value for part in parts for value in fill_columns(part, part.read("parts"), fill)["v"].to_pylist()]
 
 
-@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.timestamp("us")])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.timestamp("ns"), pa.timestamp("us")])
 def test_orders_of_64_bits_lose_no_digits(
     spark: SparkSession, tmp_path: Path, kind: pa.DataType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from farandole.core.record.quality import RejectedError
 
 _UNIT_BITS = 1074 + 53
 """Every double, taken as mantissa * 2**exponent with a whole mantissa, is a whole multiple of 2**-_UNIT_BITS."""
+_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""In a unit of time."""
 _SIGN = np.uint64(2**63)
 
 
@@ -31,11 +33,18 @@ def order_type(kind: str) -> pa.DataType:
     Args:
         kind: its type, as `table_columns.plain_type` names it.
     """
-    return pa.float64() if kind in ("float", "double") else pa.decimal128(20, 0)  # all of int64 and uint64
+    return (
+        pa.float64() if kind in ("float", "double") else pa.decimal128(30, 0)
+    )  # all of uint64, and times in nanoseconds
 
 
 def as_order(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """A column of numbers, dates or timestamps as `order_type` says; null where it has no distances: NaN and Inf."""
+    """A column of numbers, dates or timestamps of any unit as `order_type` says; null for NaN and Inf, which have no
+    distances."""
+    if pa.types.is_timestamp(column.type):
+        factor = pa.scalar(Decimal(_NANOSECONDS[column.type.unit]), pa.decimal128(10, 0))
+        digits = column.cast(pa.int64()).cast(pa.decimal128(19, 0))
+        return pc.multiply(digits, factor).cast(order_type(kind))
     numbers = as_numbers(column).cast(order_type(kind))
     if not pa.types.is_floating(numbers.type):
         return numbers
@@ -53,7 +62,8 @@ def between(at: Number, left: tuple[Number, Number], right: tuple[Number, Number
         left, right: order and value.
         is_whole: the result is the nearest integer, halves the even one, worked out exactly; else a float.
     """
-    span, way = right[0] - left[0], at - left[0]  # type: ignore[operator]
+    at, first, last = (int(order) if isinstance(order, Decimal) else order for order in (at, left[0], right[0]))
+    span, way = last - first, at - first  # of integers exactly: decimals are rounded to 28 digits
     if is_whole:
         share = Fraction(way) / Fraction(span) if span > 0 else Fraction(0)
         return round(Fraction(left[1]) + (Fraction(right[1]) - Fraction(left[1])) * share)

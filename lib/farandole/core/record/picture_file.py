@@ -39,11 +39,11 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_NATIVE, _OTHER = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+_SWAPPED = "B" if sys.byteorder == "little" else "L"
 _LOW_BYTES = {  # Pillow's name of 16-bit colour, of which it gives the high bytes -> the same with bytes swapped
     f"{mode};16{order}": f"{mode};16{swapped}"
     for mode in ("RGB", "RGBX", "RGBA")
-    for order, swapped in (("B", "L"), ("L", "B"), ("N", _OTHER))
+    for order, swapped in (("B", "L"), ("L", "B"), ("N", _SWAPPED))
 }
 _GRAY_ALPHA, _AS_BYTES = "LA;16B", "RGBA"
 """16-bit gray with alpha, and four bytes as they come: gray high, gray low, alpha high, alpha low."""
@@ -147,7 +147,7 @@ def _load(data: bytes, rules: ImageRules) -> Picture:
         low,
         white=_white_of(image, codec),
         is_negative=_is_negative(image),
-        is_clear=_clear(image, low, data),
+        is_clear=_clear(image, low, kind),
     )
 
 
@@ -195,14 +195,14 @@ def _is_negative(image: Image.Image) -> bool:
     return image.mode.startswith(("I;16", "F")) and _tag(image, _PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
 
 
-def _clear(image: Image.Image, low: Image.Image | None, data: bytes) -> np.ndarray | None:
+def _clear(image: Image.Image, low: Image.Image | None, kind: str) -> np.ndarray | None:
     """By the one colour that a PNG calls transparent, compared at the depth that the file has."""
     if image.format != "PNG" or image.mode not in ("1", "L", "I;16", "RGB") or "transparency" not in image.info:
         return None
     pixels = np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.uint16)
     if low is not None:
         pixels = (pixels << 8) | np.asarray(low)
-    depth = data[24]  # of the header, which comes first
+    depth = int(kind.partition(";")[2].rstrip("BL") or {"1": 1}.get(kind, 8))
     largest = 2**depth - 1
     key = (np.array(image.info.pop("transparency")) & largest) * (255 // largest if depth < 8 else 1)
     same = pixels == key

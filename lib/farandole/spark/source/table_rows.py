@@ -184,7 +184,8 @@ def convert_rows(
     }
     for name, rule in missing.columns.items():
         if rule.policy == "interpolate":
-            order = _plain(table, rule.order_by, kinds, path)
+            order = take_column(table, rule.order_by)
+            order = order if pa.types.is_timestamp(order.type) else _plain(table, rule.order_by, kinds, path)
             columns[f"{ORDER}{name}"] = as_order(order, kinds[rule.order_by])
             groups = [take_column(table, group).cast(pa.string()) for group in rule.group_by] or [
                 pa.nulls(len(source), pa.string())
