@@ -14,7 +14,8 @@ from PIL import Image
 
 from farandole.core.dataset.manifest import Manifest, SplitEntry, Stats
 from farandole.report import draw, plots, tables
-from farandole.report.html import RunReport, WrongImage, duration, write_report
+from farandole.report.contents import RejectedImage, RunReport, TrainImage, WrongImage
+from farandole.report.html import duration, write_report
 
 CHECKSUM = "00000000deadbeef"
 
@@ -324,6 +325,86 @@ def test_exposure_is_rows_times_weight() -> None:
     common, rare = tables.class_counts(manifest, [receipt(0, counts), receipt(1, counts)])
     assert (common.exposure, rare.exposure) == (45.0, 45.0)
     assert (common.share, rare.share) == (0.5, 0.5)
+
+
+def test_where_a_run_comes_from_is_at_its_head(report: RunReport, tmp_path: Path) -> None:
+    clean = report.manifest.model_copy(update={"stage": "preprocess", "config_fingerprint": "e" * 64})
+    dated = changed_metrics(report, finished_at="2026-11-30 10:00:00 UTC")
+    text = text_of(written(dataclasses.replace(dated, source="folder /data/pets", clean=clean), tmp_path))
+    versions = f"Versions preprocess {clean.fingerprint()[:8]} , rebalance {report.manifest.fingerprint()[:8]}"
+    assert f"Finished 2026-11-30 10:00:00 UTC Data folder /data/pets {versions}" in text
+    assert f"preprocess {clean.fingerprint()[:16]} {'e' * 16} {'d' * 16} farandole 0.1.0" in text
+    assert "Settings that are not the defaults Key Value Default train.epochs 2 10 Resolved config" in text
+
+
+def test_what_is_not_known_of_older_runs_is_left_out(report: RunReport, tmp_path: Path) -> None:
+    text = text_of(written(report, tmp_path))
+    assert f"Finished not known Versions preprocess {'d' * 8} , rebalance" in text
+    assert f"preprocess {'d' * 16} not there any more" in text
+    assert "What the model was given" not in text
+    assert "What was rejected" not in text
+
+
+def test_the_best_epoch_and_what_is_doubtful_stand_beside_the_checks(report: RunReport, tmp_path: Path) -> None:
+    assert "Figures" not in text_of(written(report, tmp_path)).split("Learning")[0]
+    history = [*report.history[:3], *report.history[3:5], val_line(1, 20) | {"loss": 0.9}]
+    always = measured([[42, 0, 0], [41, 0, 0], [17, 0, 0]], ["cat", "dog", "emu"])
+    text = text_of(written(changed_metrics(dataclasses.replace(report, history=history), test=always), tmp_path))
+    head = text.split("Learning")[0]
+    assert "✗ Figures the model takes every image of the test split for &#39;cat&#39;" in head
+    assert "✗ Figures the val loss rose from 0.5000 after epoch 1 to 0.9000 after epoch 2" in head
+    assert "Best epoch: 1 of 2, with val loss 0.5000 and accuracy 80.0 %" in text
+
+
+def test_receipts_are_one_line_when_all_is_well(report: RunReport, tmp_path: Path) -> None:
+    page = written(report, tmp_path)
+    assert "✓ every row once in all 2 epochs: 180 rows trained, as planned. The receipts" in text_of(page)
+    assert re.search(r"<details><summary>The receipts</summary>\s*<div class=.scroll.><table>", page)
+    assert "1 90 90 ✓ every row once" in text_of(page), "epochs count from 1"
+
+
+def test_the_confusion_is_in_per_cent(report: RunReport, tmp_path: Path) -> None:
+    figures = measured([[1000, 1, 0], [30, 70, 0], [0, 0, 0]], ["cat", "dog", "emu"])
+    drawn = svgs(written(changed_metrics(report, test=figures), tmp_path))
+    cells = {text for svg in drawn for text in re.findall(r">([^<>]+)</text>", svg)}
+    assert {"&gt;99", "&lt;1", "30", "70"} <= cells
+    assert not {"1000", "100"} & cells
+
+
+def test_pictures_of_what_was_trained_and_of_what_was_rejected(report: RunReport, tmp_path: Path) -> None:
+    pixels, hostile = np.zeros((8, 8, 1), np.uint8), "<img src=x>"
+    pictured = dataclasses.replace(
+        report,
+        train_images=[TrainImage(pixels, "train/cat/1.png", "cat")],
+        augmentation={"flip": "random", "translate_pixels": 2},
+        rejected_images=[
+            RejectedImage(np.zeros((96, 96, 3), np.uint8), "thin.png", "too_small", "1 x 40 pixels"),
+            RejectedImage(None, hostile, "not_an_image", hostile),
+        ],
+    )
+    page = written(pictured, tmp_path)
+    text = text_of(page)
+    assert "augmented by flip = random, translate_pixels = 2. cat train/cat/1.png" in text
+    assert "2 of 5 quarantined records, of every reason; clean/quarantine lists them all. too small 1 x 40" in text
+    assert "cannot be shown not an image &lt;img src=x&gt;" in text
+    assert hostile not in page
+
+
+@pytest.mark.parametrize("num_classes", [1000, 5000])
+def test_a_thousand_classes_and_more_stay_small(report: RunReport, tmp_path: Path, num_classes: int) -> None:
+    names = [f"class {i:04d}" for i in range(num_classes)]
+    before = dict.fromkeys(names, 10)
+    figures = measured((np.eye(num_classes, dtype=int) * 5).tolist(), names)
+    if num_classes > 1000:
+        del figures["confusion"]
+    wide = dataclasses.replace(
+        report, manifest=a_manifest(before, before), receipts=[receipt(epoch, before) for epoch in range(3)]
+    )
+    page = written(changed_metrics(wide, val=None, test=figures), tmp_path)
+    assert len(page) < 1_500_000
+    rows = page.count('<tr><td class="name"><bdi>class')
+    assert rows == 2 * min(num_classes, 1024)
+    assert ("3,976 more classes are left out here" in text_of(page)) == (num_classes == 5000)
 
 
 def test_long_curves_are_averaged_in_groups() -> None:

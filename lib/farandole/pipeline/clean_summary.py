@@ -3,12 +3,10 @@
 from pathlib import Path
 
 from farandole.core.dataset.manifest import Manifest
+from farandole.core.metrics.classification import FEW_ROWS
 from farandole.errors import DataError
 from farandole.log import first_few, say
 from farandole.spark.preprocess.remarks import MAX_NAMED, explain
-
-MIN_TEST_ROWS = 10
-"""Of a class: with fewer, one picture more or less moves its figures by more than a tenth."""
 
 
 def say_clean(manifest: Manifest, directory: Path) -> None:
@@ -25,11 +23,11 @@ def say_clean(manifest: Manifest, directory: Path) -> None:
         f"({rejected}) + {manifest.deduplicated_rows} deduplicated, in {directory}"
     )
     test = manifest.splits["test"].class_counts
-    few = sorted((count, name) for name, count in test.items() if count < MIN_TEST_ROWS)
+    few = sorted((count, name) for name, count in test.items() if count < FEW_ROWS)
     if few and sum(test.values()):
         named = first_few([f"{name!r} {count}" for count, name in few], MAX_NAMED)
         say(
-            f"preprocess: warning: {len(few)} of {len(test)} classes have fewer than {MIN_TEST_ROWS} test rows, "
+            f"preprocess: warning: {len(few)} of {len(test)} classes have fewer than {FEW_ROWS} test rows, "
             f"so their figures say little: {named}"
         )
 

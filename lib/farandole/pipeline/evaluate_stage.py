@@ -11,11 +11,13 @@ from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
+from farandole.core.json_lines import json_text
 from farandole.core.rank_spec import Assignment
 from farandole.errors import ConfigError, DataError
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, ensure_balanced
-from farandole.pipeline.train_stage import RANK_PROGRAM, say_figures
+from farandole.pipeline.report_origin import origin_of
+from farandole.pipeline.train_stage import RANK_PROGRAM, now, say_doubts, say_figures
 from farandole.report.from_run import draw_report, most_confident
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.slots import check_slots
@@ -49,13 +51,15 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
             assignment = Assignment("evaluate", config.model_dump(), where, fingerprint, str(run / "model"))
             with exclusive(target):
                 results = _run_evaluation(session, config.train, assignment, target / "logs")
-                names = {"evaluation_fingerprint": own, "versions": data.names}
+                names = {"evaluation_fingerprint": own, "finished_at": now(), "versions": data.names}
                 metrics = names | _figures(run, results, config.evaluate.num_wrong_images)
                 (target / "report.html").unlink(missing_ok=True)  # of other figures
-                write_text(target / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+                write_text(target / "metrics.json", json_text(metrics) + "\n")
         if not (target / "report.html").exists():
-            draw_report(target / "report.html", run, metrics, data.manifest, data.directory)
+            origin = origin_of(config.data, config.image, None, data)
+            draw_report(target / "report.html", run, metrics, data.manifest, origin)
     say_figures(metrics)
+    say_doubts("evaluate", metrics, run)
     say(f"evaluate: {target / 'metrics.json'}, {target / 'report.html'}")
     return target / "metrics.json"
 

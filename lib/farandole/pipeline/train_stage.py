@@ -1,6 +1,8 @@
 """The training stage: ranks on Spark finish a run, restarted when one dies, and a report is drawn."""
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -10,11 +12,14 @@ from farandole.core.batches.slice_reader import check_batches, check_memory
 from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.versions import Version
+from farandole.core.json_lines import json_text, read_lines
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.rank_spec import Assignment
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
-from farandole.report.from_run import draw_report, most_confident
+from farandole.pipeline.report_origin import origin_of
+from farandole.report.doubts import doubts
+from farandole.report.from_run import DataOrigin, draw_report, most_confident
 from farandole.report.progress_bar import follow
 from farandole.spark.ranks.gpus import tell_unused_gpus
 from farandole.spark.ranks.launch import launch_ranks
@@ -50,21 +55,22 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirec
 
     with ensure_balanced(checked, config) as data:
         run = RunDirectory(config, data.manifest)
+        origin = origin_of(config.data, config.image, config.augment, data, seed=config.train.seed)
         if run.is_finished():
             say("train: up to date")
             if not run.report.exists():
                 metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-                draw_report(run.report, run.path, metrics, data.manifest, data.directory)
+                draw_report(run.report, run.path, metrics, data.manifest, origin)
         else:
             announce("train", f"{run.path} is not finished", config.pipeline, asked)
             spark = checked()
             with exclusive(run.path):
-                _run_training(spark, config, data, run)
+                _run_training(spark, config, data, run, origin)
     _show(run)
     return run
 
 
-def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDirectory) -> None:
+def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDirectory, origin: DataOrigin) -> None:
     train, manifest = config.train, data.manifest
     run.prepare(data.names)
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
@@ -94,10 +100,15 @@ def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDi
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     run.check_written(num_epochs=results[0]["metrics"]["train"]["epochs"])
     wrong = most_confident(results, config.evaluate.num_wrong_images)
-    names = {"run_fingerprint": run.fingerprint, "versions": data.names}
-    metrics = {**names, **results[0]["metrics"], "wrong_rows": wrong}
-    write_text(run.metrics, json.dumps(metrics, indent=1) + "\n")  # it says that the run is finished
-    draw_report(run.report, run.path, metrics, manifest, data.directory)
+    finished = {"run_fingerprint": run.fingerprint, "finished_at": now(), "versions": data.names}
+    metrics = {**finished, **results[0]["metrics"], "wrong_rows": wrong}
+    write_text(run.metrics, json_text(metrics) + "\n")  # it says that the run is finished
+    draw_report(run.report, run.path, metrics, manifest, origin)
+
+
+def now() -> str:
+    """This moment, as metrics.json has it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 
 
 def _resume_point(run: RunDirectory) -> tuple[int, str]:
@@ -115,6 +126,7 @@ def _show(run: RunDirectory) -> None:
         f"{done['images_per_second']:.0f} images/s, {100 * done['data_wait_fraction']:.2f} % waiting for data"
     )
     say_figures(metrics)
+    say_doubts("train", metrics, run.path)
     if run.report.exists():
         say(f"report: {run.report}")
 
@@ -127,3 +139,9 @@ def say_figures(metrics: dict[str, Any]) -> None:
             say(
                 f"{split}: accuracy {figures['accuracy']:.4f}, loss {figures['loss']:.4f} on {figures['num_rows']} rows"
             )
+
+
+def say_doubts(job: str, metrics: dict[str, Any], run: Path) -> None:
+    """One line for each thing that speaks against these figures, by themselves and by the history of the run."""
+    for doubt in doubts(metrics, read_lines(run / "metrics.jsonl")):
+        say(f"{job}: warning: {doubt}")

@@ -91,7 +91,7 @@ def _mark_epochs(axes: Axes, epoch_ends: Sequence[float], theme: Theme) -> None:
 
 
 def confusion_matrix(confusion: np.ndarray, names: Sequence[str], theme: Theme) -> Figure:
-    """Confusion matrix: rows are true classes, colours are shares of the row, numbers are images.
+    """Confusion matrix: rows are true classes, colours are shares of the row, numbers the same in per cent.
 
     Args:
         confusion: int [C, C], confusion[true, predicted].
@@ -135,14 +135,21 @@ def _annotate(axes: Axes, confusion: np.ndarray, shares: np.ndarray, cell_points
     axes.set_yticks(between, minor=True)
     axes.tick_params(which="minor", length=0)
     axes.grid(which="minor", color=theme.grid, linewidth=0.5)
-    size = min(8.5, cell_points / (0.68 * len(str(confusion.max()))))
+    size = min(8.5, cell_points / (0.68 * len("100")))
     if size < 5:
         return  # figures that nobody can read; the table of confusions has them
     weak, strong = (LIGHT.text, "#ffffff") if theme is LIGHT else (DARK.text, "#0b1117")
     for true, predicted in np.argwhere(confusion > 0):
-        colour = strong if shares[true, predicted] > 0.35 else weak
-        number = str(confusion[true, predicted])
-        axes.text(predicted, true, number, ha="center", va="center", fontsize=size, color=colour)
+        share = shares[true, predicted]
+        axes.text(
+            predicted, true, _whole_percent(share), ha="center", va="center", fontsize=size,
+            color=strong if share > 0.35 else weak,
+        )  # fmt: skip
+
+
+def _whole_percent(share: float) -> str:
+    """What is there is never 0, and what is not all is never 100."""
+    return "<1" if share < 0.005 else ">99" if 0.995 <= share < 1 else f"{100 * share:.0f}"
 
 
 def class_balance(

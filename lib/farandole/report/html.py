@@ -13,46 +13,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from farandole.core.dataset.commit import write_text
-from farandole.core.dataset.manifest import Manifest
 from farandole.report import draw, tables
+from farandole.report.contents import RunReport
+from farandole.report.doubts import best_epoch, doubts
 from farandole.report.plots import Plot, image_uri, make_plot, printable
+from farandole.report.provenance import changed_settings, stage_versions
 
-MAX_ROWS = 24
-"""How many rows of a table are shown at once; the rest is folded away."""
-
-
-@dataclass(frozen=True)
-class WrongImage:
-    """An image that the model was wrong about."""
-
-    image: np.ndarray
-    """Its pixels, uint8 [height, width, channels], with 1 or 3 channels."""
-    image_id: str
-    label: str
-    """The name of the class that the image is of."""
-    predicted: str
-    """The name of the class that the model took it for."""
-    confidence: float
-    """The probability that the model gave to `predicted`."""
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """All that the report shows of a run."""
-
-    title: str
-    metrics: dict[str, Any]
-    """What metrics.json holds: train, and val and test where those splits have rows."""
-    history: list[dict[str, Any]]
-    """The lines of metrics.jsonl; their steps count from the start of the run."""
-    receipts: list[dict[str, Any]]
-    """The lines of receipts.jsonl."""
-    manifest: Manifest
-    """What balanced/, which the run was trained on, holds."""
-    config_toml: str
-    wrong_images: list[WrongImage]
-    versions: dict[str, str]
-    """The versions of the installed packages, by name."""
+MAX_ROWS, MAX_FOLDED_ROWS = 24, 1000
+"""How many rows of a table are shown at once, and how many more can be unfolded; of the others there is a number."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +76,14 @@ def _context(report: RunReport) -> dict[str, Any]:
         "balance_plot": _balance(counts),
         "account": tables.account_input(report.manifest),
         "epochs": tables.account_epochs(report.receipts, report.manifest),
+        "doubts": doubts(report.metrics, report.history),
+        "best": best_epoch(report.history),
+        "settings": changed_settings(report.config_toml),
+        "stages": stage_versions(report.clean, report.manifest),
         "wrong_images": sorted(report.wrong_images, key=lambda wrong: -wrong.confidence),
         "image_uri": image_uri,
         "max_rows": MAX_ROWS,
+        "max_folded_rows": MAX_FOLDED_ROWS,
         "max_annotated": draw.MAX_ANNOTATED_CLASSES,
         "max_named": draw.MAX_NAMED_CLASSES,
     }

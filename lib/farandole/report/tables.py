@@ -29,6 +29,7 @@ class EpochAccount:
     """One receipt, held against the manifest."""
 
     epoch: int
+    """From 1, as people count."""
     planned: int
     trained: int
     checksum: str
@@ -100,7 +101,7 @@ def _account_epoch(receipt: dict[str, Any], manifest: Manifest) -> EpochAccount:
         verdict = "other rows than in the manifest"
     else:
         verdict = ""
-    return EpochAccount(receipt["epoch"], planned, trained, checksum, verdict, whole)
+    return EpochAccount(receipt["epoch"] + 1, planned, trained, checksum, verdict, whole)
 
 
 def class_counts(manifest: Manifest, receipts: Sequence[dict[str, Any]]) -> list[ClassCount]:

@@ -104,10 +104,11 @@ def test_one_row_is_given_with_its_id(data):
     files = SplitFiles(root, manifest, "train")
     table = pa.concat_tables([pq.read_table(path) for path in files.paths])
     for number in (0, 6, 7, 36, 45):  # the first and the last of row groups and files among them
-        image_id, image = files.row(number)
+        image_id, row = files.row(number)
         assert image_id == table["image_id"][number].as_py()
-        assert image.tobytes() == table["image"][number].as_py()
-        assert image.shape == (8, 8, 1)
+        assert row.images.tobytes() == table["image"][number].as_py()
+        assert row.images.shape == (1, 8, 8, 1)
+        assert row.labels.tolist() == [table["label"][number].as_py()]
 
 
 def flip(path, at):

@@ -131,8 +131,8 @@ class SplitFiles:
         except DataError as error:
             raise DataError(f"{self.name(self.group_of(stored.rows[0]))}: {error}") from error
 
-    def row(self, number: int) -> tuple[str, np.ndarray]:
-        """The image_id and the pixels, uint8 [height, width, channels], of one row of the split.
+    def row(self, number: int) -> tuple[str, Batch]:
+        """The image_id of one row of the split, and the row, with its pixels.
 
         Raises:
             DataError: as read() and decode() do.
@@ -140,7 +140,7 @@ class SplitFiles:
         group = self.group_of(number)
         index = number - int(self.starts[group])
         image_id = self._table(group, ["image_id"])["image_id"][index].as_py()
-        return image_id, self.decode(self.read(group).take(slice(index, index + 1))).images[0]
+        return image_id, self.decode(self.read(group).take(slice(index, index + 1)))
 
     def _raw_images(self, row_group: int) -> np.ndarray | None:
         """Straight from the file, uint8 [n, height, width, channels]; None if Arrow has to read them."""

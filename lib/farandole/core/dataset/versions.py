@@ -57,6 +57,11 @@ class Version:
         return {**parent, self.directory.parent.name: self.directory.name}
 
     @property
+    def parent(self) -> Path:
+        """Of balanced/: the directory of the version that it was made of; it may be gone."""
+        return self.directory.parent.with_name("clean") / self.names["clean"]
+
+    @property
     def fingerprint(self) -> str:
         """Of its origin: what the next stage takes for its parent."""
         return Origin(self.manifest.config_fingerprint, self.manifest.parent_fingerprint).fingerprint

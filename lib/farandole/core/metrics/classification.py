@@ -15,6 +15,8 @@ LARGEST_LOSS = 1e4
 
 MAX_CONFUSION_CLASSES = 1000
 """With more classes rows are counted by class only: 5,000 take 200 MB on each rank, and nobody reads such a table."""
+FEW_ROWS = 10
+"""Of a class in the test split: with fewer, one picture more or less moves its figures by more than a tenth."""
 
 
 @dataclass
