@@ -1,12 +1,16 @@
 #!/bin/sh
 # Every command of this repository. Each verb first installs what is missing, so a fresh clone needs nothing else.
 set -eu
+caller=$PWD # a job runs there, so that relative paths mean what they say
 cd "$(dirname "$0")"
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java # as Spark's scripts look for it
 
 usage() {
     cat <<END
-./do train [ARGUMENTS]   spark-submit jobs/train.py; arguments are passed on, such as --config conf/cifar10.toml
+./do train [ARGUMENTS]   spark-submit jobs/train.py, from where you are; arguments are passed on, such as --config FILE
+./do preprocess [ARGUMENTS]
+./do rebalance [ARGUMENTS]
+./do evaluate [ARGUMENTS]   the other jobs, likewise
 ./do test [ARGUMENTS]    ruff, mypy and pytest; with arguments pytest alone, and they are passed on
 ./do bench [NAME]        measures, side by side with others; NAME: $(list_benches | tr '\n' ' ')
 ./do soak [ARGUMENTS]    kills ranks, workers, executors and drivers at random, and compares with an undisturbed run
@@ -159,7 +163,7 @@ training; received '$name'" >&2
 verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
-    train | test | bench | soak | lint | fmt) install ;;
+    preprocess | rebalance | train | evaluate | test | bench | soak | lint | fmt) install ;;
     "") usage && exit ;;
     *) usage >&2 && echo "error[2]: ./do has no verb '$verb'; its verbs are above" >&2 && exit 2 ;;
 esac
@@ -172,7 +176,12 @@ for spark in .venv/lib/python3.*/site-packages/pyspark; do
 done
 
 case $verb in
-    train) check_java && exec spark-submit jobs/train.py "$@" ;;
+    preprocess | rebalance | train | evaluate)
+        check_java
+        job=$PWD/jobs/$verb.py
+        cd "$caller"
+        exec spark-submit "$job" "$@"
+        ;;
     test)
         check_java
         [ $# -eq 0 ] || exec pytest "$@"

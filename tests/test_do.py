@@ -1,6 +1,7 @@
 """./do without a network: its verbs, what runs once all is installed, what it says when something is missing."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("sh", "dirname", "cat", "cksum", "sed", "tr", "id", "env", "grep", "sort", "ln")
+JOBS = ("train", "preprocess", "rebalance", "evaluate")
 SOURCES = ("pyproject.toml", "constraints.txt", "packages/horovod/pyproject.toml", "packages/horovod/backend.py")
 
 
@@ -54,11 +56,11 @@ def script(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def do(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def do(clone: Path, *arguments: str, at: str | Path = os.sep, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [clone / "do", *arguments],
+        [f"./{os.path.relpath(clone / 'do', at)}", *arguments],
         env={"PATH": str(clone / "bin")} | environment,
-        cwd=os.sep,
+        cwd=at,
         capture_output=True,
         text=True,
         timeout=60,
@@ -68,7 +70,9 @@ def do(clone: Path, *arguments: str, **environment: str) -> subprocess.Completed
 def test_alone_it_lists_its_verbs(clone: Path) -> None:
     done = do(clone)
     assert done.returncode == 0
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["train", "test", "bench", "soak", "lint", "fmt"]
+    verbs = re.findall(r"\./do (\w+)", done.stdout)
+    assert verbs == [*JOBS, "test", "bench", "soak", "lint", "fmt"]
+    assert sorted(JOBS) == sorted(path.stem for path in ROOT.glob("jobs/*.py"))
 
 
 def test_an_unknown_verb_is_a_usage_error(clone: Path) -> None:
@@ -80,11 +84,20 @@ def test_an_unknown_verb_is_a_usage_error(clone: Path) -> None:
 def test_once_installed_it_goes_straight_to_the_program(clone: Path) -> None:
     install(clone)
     assert do(clone, "test", "-k", "a b").stdout == "pytest -k a b\n"
-    assert do(clone, "train", "--set", "train.epochs=3").stdout == "spark-submit jobs/train.py --set train.epochs=3\n"
     *checks, tests = do(clone, "test").stdout.splitlines()
     assert checks == ["ruff check", "ruff format --check", "mypy"]
     assert tests.startswith("pytest -n auto ")
     assert do(clone, "lint").stdout.splitlines() == ["ruff check", "ruff format --check", "mypy"]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_runs_where_the_caller_is(clone: Path, tmp_path_factory: pytest.TempPathFactory, job: str) -> None:
+    install(clone)
+    script(clone / ".venv" / "bin" / "spark-submit", 'pwd; echo "$@"')
+    elsewhere = tmp_path_factory.mktemp("a folder")
+    for place in (elsewhere, clone):
+        done = do(clone, job, "--config", "my own.toml", "--set", "paths.work=work", at=place)
+        assert done.stdout == f"{place}\n{clone}/jobs/{job}.py --config my own.toml --set paths.work=work\n"
 
 
 def test_bench_installs_what_it_compares_with(clone: Path) -> None:

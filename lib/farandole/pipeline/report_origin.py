@@ -35,7 +35,5 @@ def origin_of(
         load=record_loader(data, image),
         image=image,
         augmentation=augmentation,
-        augment=partial(
-            augment, rules=augmentation or Augment(), seed=seed, epoch=0, fill=balanced.manifest.stats.mean
-        ),
+        augment=partial(augment, rules=augmentation or Augment(), seed=seed, epoch=0, fill=fill),
     )
