@@ -47,7 +47,7 @@ def filled(
     listing, staging = records.list_source(config.data, config.missing), tmp_path / "staging"
     staging.mkdir()
     source = records.prepare(spark, config.data, config.missing, config.image, listing, staging)
-    stage_parts(spark, config.missing, config.image, source, OldPictures([]), staging)
+    stage_parts(spark, config.missing, config.split, config.image, source, OldPictures([]), staging)
     _interpolate_columns(spark, config.missing, source, staging)
     fill = {"v": Fill(policy="interpolate", statistic="", value=0)}
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]

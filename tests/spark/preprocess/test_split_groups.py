@@ -12,8 +12,9 @@ from pyspark.sql import SparkSession
 
 from farandole.config.load import Config, parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.spark.preprocess import clean, split_groups
+from farandole.spark.preprocess import split_groups
 from farandole.spark.source import records
+from stage_runs import run_preprocess
 
 NUM_ROWS, SIDE = 90, 4
 
@@ -40,8 +41,7 @@ def put_table(root: Path, groups: pa.Array, splits: list[str | None] | None = No
 
 def sides(spark: SparkSession, config: Config) -> dict[Any, list[str]]:
     """The splits of each group, one for each of its rows."""
-    listing = records.list_source(config.data, config.missing)
-    clean.preprocess(spark, config, listing, config_fingerprint="c", parent_fingerprint="p")
+    run_preprocess(spark, config)
     found = defaultdict(list)
     for split in ("train", "val", "test"):
         for path in (config.work / "clean/data").glob(f"split={split}/*"):

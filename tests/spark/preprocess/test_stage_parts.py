@@ -33,7 +33,7 @@ def staged(spark: SparkSession, tmp_path: Path, **data: Any) -> tuple[dict[str, 
     staging = tmp_path / "staging"
     staging.mkdir()
     source = records.prepare(spark, config.data, config.missing, config.image, listing, staging)
-    _, scale = stage_parts(spark, config.missing, config.image, source, OldPictures([]), staging)
+    _, scale = stage_parts(spark, config.missing, config.split, config.image, source, OldPictures([]), staging)
     parts = [records.Part(staging, number, source) for number in range(source.num_parts)]
     rows, rejected = (pa.concat_tables([part.read(folder) for part in parts]) for folder in ("parts", "rejected"))
     images = StagedImages(staging).take(*(rows[name].to_numpy() for name in ("images", "start", "size")))

@@ -22,7 +22,7 @@ from farandole.core.record import image
 from farandole.core.record.missing import order_type
 from farandole.core.record.pixel_scale import ASSUMED, PixelScale, Seen
 from farandole.core.record.quality import RejectedError
-from farandole.spark.preprocess.reuse import OldPictures, Picture, Shelf
+from farandole.spark.preprocess.reuse import DecodedPicture, OldPictures, Shelf
 from farandole.spark.preprocess.split_groups import split_keys
 from farandole.spark.preprocess.staged_images import FIELDS, ImageFile
 from farandole.spark.source.records import Part, Records, Source, read_records
@@ -146,7 +146,7 @@ def _decoded(
             yield staged
 
 
-def _decode(decode: Decode, records: Records, index: int, old: Picture | None) -> Picture:
+def _decode(decode: Decode, records: Records, index: int, old: DecodedPicture | None) -> DecodedPicture:
     """The picture of the record at `index`, unless it is known from the old data set."""
     record = records.rows[index]
     if record["reason"] is not None:
@@ -158,7 +158,7 @@ def _decode(decode: Decode, records: Records, index: int, old: Picture | None) -
         pixels = image.decode(loaded, decode.rules, decode.scale, decode.seen)
     else:
         pixels = image.from_array(loaded, decode.rules, decode.scale, decode.seen)
-    return Picture(pixels, original_hash(loaded))
+    return DecodedPicture(pixels, original_hash(loaded))
 
 
 def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:

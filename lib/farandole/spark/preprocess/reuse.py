@@ -55,7 +55,7 @@ _INDEX = pa.schema(
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded picture."""
 
     pixels: np.ndarray
@@ -176,14 +176,14 @@ class Shelf:
         with pa.memory_map(str(part.staging / _INDEX_NAME)) as source:
             self._index = pa.ipc.open_file(source).read_all().combine_chunks()
 
-    def find(self, first: int, image_ids: list[str]) -> list[Picture | None]:
+    def find(self, first: int, image_ids: list[str]) -> list[DecodedPicture | None]:
         """The pictures of some records; None for those that have to be decoded.
 
         Args:
             first: position of the first record in the part.
             image_ids: of the records.
         """
-        found: list[Picture | None] = [None] * len(image_ids)
+        found: list[DecodedPicture | None] = [None] * len(image_ids)
         unchanged = np.flatnonzero(self._unchanged[first : first + len(image_ids)])
         if not len(unchanged) or not self._index.num_rows:
             return found
@@ -194,7 +194,7 @@ class Shelf:
         for number, of_file in groupby(taken.to_pylist(), key=itemgetter("file")):
             for row, pixels in self._read(self._files[number], list(of_file)):
                 if row["image_id"] == image_ids[row["position"]]:
-                    found[row["position"]] = Picture(pixels, row["original"])
+                    found[row["position"]] = DecodedPicture(pixels, row["original"])
         self.num_found += sum(picture is not None for picture in found)
         return found
 
