@@ -18,7 +18,6 @@ from farandole.errors import FarandoleError, ResourceError
 from farandole.log import gist
 
 Result = TypeVar("Result")
-Outcome = tuple[Any, Exception | None]
 """What a task returned, or an error that it raised on purpose."""
 
 MAX_TASK_BYTES, MIN_TASK_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
@@ -111,21 +110,24 @@ def reduce_tasks(
         FarandoleError, OSError: as run_tasks.
     """
 
-    def join(one: Outcome, other: Outcome) -> Outcome:
-        (result, error), (other_result, other_error) = one, other
-        return (None, error or other_error) if error or other_error else (combine(result, other_result), None)
+    def once(item: int) -> _Outcome:
+        return cast(_Outcome, _outcome(task, item, None))  # without a mark none is passed over
+
+    def join(one: _Outcome, other: _Outcome) -> _Outcome:
+        failed = one.error or other.error
+        return _Outcome(error=failed) if failed else _Outcome(combine(one.result, other.result))
 
     context = spark.sparkContext
     context.setJobDescription(description)
     try:
         with errors_in_one_line(description):
-            outcomes = context.parallelize(range(num_items), num_items).map(lambda item: _outcome(task, item, None))
-            result, error = outcomes.treeReduce(join, depth=1 if num_items <= MAX_RESULTS else 2)
+            outcomes = context.parallelize(range(num_items), num_items).map(once)
+            found = outcomes.treeReduce(join, depth=1 if num_items <= MAX_RESULTS else 2)
     finally:
         context.setJobDescription(None)
-    if error is not None:
-        raise error
-    return cast(Result, result)
+    if found.error is not None:
+        raise found.error
+    return cast(Result, found.result)
 
 
 @contextmanager
