@@ -18,7 +18,6 @@ from farandole.errors import FarandoleError, ResourceError
 from farandole.log import gist
 
 Result = TypeVar("Result")
-"""What a task returned, or an error that it raised on purpose."""
 
 MAX_TASK_BYTES, MIN_TASK_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
 """Of images that one Spark task moves: above, a retry repeats much work; below, its start costs more than its work."""
