@@ -1,6 +1,7 @@
-"""One Spark session for all tests that need one."""
+"""One Spark session for all tests that need one, and a place where the host's name leads nowhere."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,3 +29,12 @@ def spark() -> Iterator[SparkSession]:
     session.sparkContext.setLogLevel("OFF")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def nowhere() -> list[str]:
+    """What a command is put behind, to run where this host's name leads nowhere."""
+    can = subprocess.run(["unshare", "--uts", "hostname", "no-such-host"], check=False, capture_output=True, text=True)
+    if can.returncode:
+        pytest.skip(f"this system allows no host name of the test's own: {can.stderr.strip()}")
+    return ["unshare", "--uts", "sh", "-c", 'hostname no-such-host && exec "$@"', "sh"]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from farandole.train.horovod import distributed
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "packages" / "horovod"
 _spec = importlib.util.spec_from_file_location("backend", PACKAGE / "backend.py")
@@ -20,17 +22,17 @@ _spec.loader.exec_module(backend)
 def source(tmp_path: Path) -> Path:
     """The files that are changed, with what stands around it."""
     for name, old, _ in backend.CHANGES:
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text(f"before\n{old}after\n")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / name).open("a") as file:
+            file.write(f"before\n{old}after\n")
     return tmp_path
 
 
 def test_each_change_is_made_and_nothing_else(source: Path) -> None:
     backend.change(source)
-    assert [(source / name).read_text() for name, _, _ in backend.CHANGES] == [
-        "before\nafter\n",
-        "before\n  size_type count_;\nafter\n",
-    ]
+    for file in (path for path in source.rglob("*") if path.is_file()):
+        changes = [new for name, _, new in backend.CHANGES if source / name == file]
+        assert file.read_text() == "".join(f"before\n{new}after\n" for new in changes)
 
 
 def test_other_sources_than_those_that_the_changes_were_made_for_are_refused(source: Path) -> None:
@@ -62,4 +64,7 @@ def test_horovod_is_built_for_what_it_runs_beside() -> None:
     built = [pin for pin in horovod["build-system"]["requires"] if pin.startswith("tensorflow")]
     version = horovod["project"]["version"]
     assert sorted(pins) == [f"horovod=={version}", *built]
-    assert backend.ARCHIVE.startswith(f"horovod=={version} ")
+    assert version == distributed.HOROVOD  # what ranks ask for
+    published, _, suffix = version.partition("+")
+    assert backend.ARCHIVE.startswith(f"horovod=={published} ")
+    assert suffix == backend.SETTINGS["HOROVOD_LOCAL_VERSION"]

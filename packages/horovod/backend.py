@@ -27,6 +27,49 @@ CHANGES = [  # file, what stands in it once, what takes its place
         "  const size_type count_;\n",
         "  size_type count_;\n",
     ),
+    # It forgets HOROVOD_GLOO_IFACE where it connects process sets, through which all sums go, and listens at whatever
+    # the host's name leads to: 127.0.1.1 on many a Debian host, nothing at all on others.
+    (
+        "horovod/common/gloo/gloo_context.cc",
+        "  assert(global_context.IsEnabled());\n",
+        "  assert(global_context.IsEnabled());\n  gloo_iface_ = global_context.gloo_iface_;\n",
+    ),
+    # The pause between cycles, of HOROVOD_CYCLE_TIME, ends when there is a tensor. In each cycle all ranks tell each
+    # other which tensors are ready: a sum would wait for the end of a long pause, and short ones cost ranks that train
+    # on processors a tenth of their time.
+    (
+        "horovod/common/operations.cc",
+        "    std::this_thread::sleep_for(sleep_duration);\n",
+        "    state.process_set_table.Get(0).tensor_queue.WaitForTensor(sleep_duration);\n",
+    ),
+    (
+        "horovod/common/tensor_queue.h",
+        "#include <mutex>\n",
+        "#include <condition_variable>\n#include <mutex>\n",
+    ),
+    (
+        "horovod/common/tensor_queue.h",
+        "  void RemoveJoinTensor();\n",
+        """  void RemoveJoinTensor();
+
+  std::condition_variable has_tensor_;
+
+  void WaitForTensor(std::chrono::nanoseconds longest) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    has_tensor_.wait_for(lock, longest, [this] { return !tensor_table_.empty(); });
+  }
+""",
+    ),
+    (
+        "horovod/common/tensor_queue.cc",
+        "  message_queue_.push(std::move(message));\n  return Status::OK();\n",
+        "  message_queue_.push(std::move(message));\n  has_tensor_.notify_one();\n  return Status::OK();\n",
+    ),
+    (
+        "horovod/common/tensor_queue.cc",
+        "    message_queue_.push(std::move(messages[i]));\n  }\n",
+        "    message_queue_.push(std::move(messages[i]));\n  }\n  has_tensor_.notify_one();\n",
+    ),
 ]
 # Headers that GCC 13 no longer includes by itself.
 FLAGS = "-include stdexcept -include string -include cstdint"
@@ -36,6 +79,7 @@ SETTINGS = {
     "HOROVOD_WITHOUT_MPI": "1",
     "HOROVOD_WITHOUT_PYTORCH": "1",
     "HOROVOD_WITHOUT_MXNET": "1",
+    "HOROVOD_LOCAL_VERSION": "farandole",  # what tells this Horovod from the published one
 }
 
 

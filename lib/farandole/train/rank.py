@@ -144,7 +144,6 @@ def _meet(spec: RankSpec, threads: int, beat: Heartbeat, importing: Future[None]
     meeting = meeting_from_json(sys.stdin.readline())
     join_world(
         own,
-        address=spec.address,
         interface=spec.interface,
         rendezvous=(meeting.rendezvous_address, meeting.rendezvous_port),
         stall_seconds=spec.stall_seconds,

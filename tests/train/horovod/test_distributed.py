@@ -46,16 +46,12 @@ def test_without_parts_to_compare_the_rank_alone_is_named(monkeypatch):
         agree(OWN, "model", {"a": OWN})
 
 
-def join(monkeypatch, *, num_pauses: int = 1, init: Callable[[], None] = lambda: None) -> None:
-    basics = SimpleNamespace(MPI_LIB_CTYPES=SimpleNamespace(_name="libhorovod.so"))
-    horovod = SimpleNamespace(init=init, rank=lambda: 0, size=lambda: 1)
-    monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
-    monkeypatch.setitem(sys.modules, "horovod.tensorflow.mpi_ops", SimpleNamespace(_basics=basics))
-    monkeypatch.setattr(distributed, "answer_gethostname", lambda library, address: 1)
-    monkeypatch.setattr(distributed._cycles, "pause", lambda library: num_pauses)
+def join(monkeypatch, *, init: Callable[[], None] = lambda: None, version: str = distributed.HOROVOD) -> None:
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", SimpleNamespace(init=init, rank=lambda: 0, size=lambda: 1))
+    monkeypatch.setattr(distributed, "version", {"horovod": version}.__getitem__)
     monkeypatch.setattr(distributed.os, "environ", {})
     place, rendezvous = Place("h", World(1, 2, 1, 2, 0, 1)), ("127.0.0.1", 1)
-    join_world(place, address="127.0.0.1", interface="lo", rendezvous=rendezvous, stall_seconds=9)
+    join_world(place, interface="lo", rendezvous=rendezvous, stall_seconds=9)
 
 
 def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
@@ -63,55 +59,18 @@ def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
         join(monkeypatch)
 
 
-def test_a_horovod_whose_thread_does_not_pause_is_refused(monkeypatch):
-    with pytest.raises(RankError, match=r"libhorovod\.so does not call nanosleep; install horovod 0.28.1"):
-        join(monkeypatch, num_pauses=0)
+def test_a_horovod_without_our_changes_is_refused(monkeypatch):
+    message = r"ranks need horovod 0\.28\.1\+farandole, found 0\.28\.1; install packages/horovod of farandole's sources"
+    with pytest.raises(RankError, match=message):
+        join(monkeypatch, version="0.28.1")
 
 
-def test_a_sum_in_a_graph_is_begun_before_it_and_ended_after_it(monkeypatch):
-    import tensorflow as tf
-
-    calls: list[str] = []
-
-    def grouped_allreduce(tensors, op):
-        with tf.control_dependencies([tf.numpy_function(lambda: calls.append("sum"), [], [])]):
-            return [tf.identity(tensor) * 2 for tensor in tensors]
-
-    monkeypatch.setitem(sys.modules, "horovod.tensorflow", SimpleNamespace(grouped_allreduce=grouped_allreduce, Sum=0))
-    monkeypatch.setattr(distributed._cycles, "begin", lambda: calls.append("begin"))
-    monkeypatch.setattr(distributed._cycles, "end", lambda: calls.append("end"))
-    monkeypatch.setattr(distributed._cycles, "are_paused", True)
-
-    @tf.function(autograph=False)
-    def graph(x):
-        with tf.control_dependencies([tf.numpy_function(lambda: calls.append("compute"), [], [])]):
-            x = x + 1.0
-        (total,) = distributed.sum_tensors([x])
-        return total
-
-    for _ in range(2):
-        assert float(graph(tf.constant(1.0))) == 4.0
-    assert calls == ["compute", "begin", "sum", "end"] * 2
-    calls.clear()
-    assert float(distributed.sum_tensors([tf.constant(1.0)])[0]) == 2.0
-    assert calls == ["begin", "sum", "end"]
-    calls.clear()
-    monkeypatch.setattr(distributed._cycles, "are_paused", False)
-    assert float(distributed.sum_tensors([tf.constant(1.0)])[0]) == 2.0
-    assert calls == ["sum"]
-
-
-@pytest.mark.parametrize("collective", ["sum_integers", "gather_integers"])
-def test_what_ranks_tell_each_other_is_a_sum_to_horovod(monkeypatch, collective):
-    def during(tensor, **_):
-        assert distributed._cycles._num_sums == 1
-        return tensor
-
-    monkeypatch.setattr(distributed._cycles, "are_paused", True)
-    horovod = SimpleNamespace(allreduce=during, allgather=during, Sum=0)
+def test_tensors_are_summed_as_one_group(monkeypatch):
+    groups = []
+    horovod = SimpleNamespace(grouped_allreduce=lambda tensors, op: groups.append((tensors, op)) or tensors, Sum="sum")
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", horovod)
-    assert getattr(distributed, collective)(np.array([3], np.int64), "name").ravel().tolist() == [3]
-    assert distributed._cycles._num_sums == 0
+    assert distributed.sum_tensors((1, 2)) == [1, 2]
+    assert groups == [([1, 2], "sum")]
 
 
 def test_only_threads_of_horovod_are_kept_from_preempting_others():

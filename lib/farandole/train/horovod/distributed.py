@@ -9,20 +9,22 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from farandole.core.rank_spec import Place
 from farandole.errors import DataError, RankError
-from farandole.train.horovod.cycles import CYCLE_SECONDS, Cycles
-from farandole.train.horovod.host_name import answer_gethostname
 
+HOROVOD = "0.28.1+farandole"
+"""What packages/horovod builds: a published one listens elsewhere, and lets sums wait for CYCLE_SECONDS."""
+CYCLE_SECONDS = 0.02
+"""How long Horovod's thread pauses at most while there are no sums; its look-out for stalled ranks needs an end."""
 START_SECONDS = 300
 """How long ranks wait for each other at the start: some hosts read TensorFlow from a slower disk."""
 MAX_REQUESTS = 64
 """How many requests the rendezvous server answers at a time, besides four of each rank."""
-_cycles = Cycles()
 
 
 def start_rendezvous(address: str, places: Sequence[Place]) -> int:
@@ -97,19 +99,20 @@ def _read_the_rest(connection: socket.socket, most_bytes: int, seconds: float) -
             most_bytes -= len(data)
 
 
-def join_world(place: Place, *, address: str, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
+def join_world(place: Place, *, interface: str, rendezvous: tuple[str, int], stall_seconds: int) -> None:
     """Starts Horovod in this process; returns when all ranks have joined.
 
     Args:
         place: this rank's.
-        address: IP to listen on, and no other; the other ranks must reach it.
-        interface: the one that has this IP.
+        interface: the one to listen on, at its first IP and no other; the other ranks must reach it.
         rendezvous: IP and port of the leader's server.
         stall_seconds: how long Horovod waits for a rank that has not entered a collective.
 
     Raises:
-        RankError: Horovod is not the one that this was written for.
+        RankError: Horovod is not the one that packages/horovod builds, or counts ranks otherwise.
     """
+    if (found := version("horovod")) != HOROVOD:
+        raise RankError(f"ranks need horovod {HOROVOD}, found {found}; install packages/horovod of farandole's sources")
     world = place.world
     os.environ.update(
         HOROVOD_RANK=str(world.rank),
@@ -123,6 +126,7 @@ def join_world(place: Place, *, address: str, interface: str, rendezvous: tuple[
         HOROVOD_CPU_OPERATIONS="gloo",
         HOROVOD_GLOO_RENDEZVOUS_ADDR=rendezvous[0],
         HOROVOD_GLOO_RENDEZVOUS_PORT=str(rendezvous[1]),
+        HOROVOD_CYCLE_TIME=str(1e3 * CYCLE_SECONDS),
         HOROVOD_GLOO_IFACE=interface,
         NCCL_SOCKET_IFNAME=f"={interface}",  # "=": this very name, not all that begin with it
         # How long the first ranks wait for the last; past gloo's own 30 s they would abort without a word.
@@ -132,19 +136,9 @@ def join_world(place: Place, *, address: str, interface: str, rendezvous: tuple[
         HOROVOD_STALL_SHUTDOWN_TIME_SECONDS=str(stall_seconds),
     )
     import horovod.tensorflow as hvd
-    import tensorflow as tf
-    from horovod.tensorflow.mpi_ops import _basics
 
-    # Milliseconds that tensors wait for company. All gradients travel as one group, so there is none to wait for.
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))  # whose sums are begun before they are computed
-    os.environ["HOROVOD_CYCLE_TIME"] = "1" if on_gpu else str(1e3 * CYCLE_SECONDS)
-
-    if not answer_gethostname(_basics.MPI_LIB_CTYPES, address):
-        raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call gethostname; install horovod 0.28.1")
     with _starting_batch_threads():
         hvd.init()
-    if not on_gpu and not _cycles.pause(_basics.MPI_LIB_CTYPES):
-        raise RankError(f"{_basics.MPI_LIB_CTYPES._name} does not call nanosleep; install horovod 0.28.1")
     if (hvd.rank(), hvd.size()) != (world.rank, world.world_size):
         raise RankError(
             f"Horovod says rank {hvd.rank()} of {hvd.size()}; the launcher said {world.rank} of {world.world_size}"
@@ -175,24 +169,8 @@ def sum_tensors(tensors: Sequence[Any]) -> list[Any]:
     never depend on which tensor happened to be ready first.
     """
     import horovod.tensorflow as hvd
-    import tensorflow as tf
 
-    def summed() -> list[Any]:
-        return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
-
-    if not _cycles.are_paused:
-        return summed()
-    if not tf.inside_function():
-        with _cycles.summing():
-            return summed()
-    with tf.control_dependencies(list(tensors)):
-        begun = tf.numpy_function(_cycles.begin, [], [])
-    with tf.control_dependencies([begun]):
-        sums = summed()
-    with tf.control_dependencies(sums):
-        ended = tf.numpy_function(_cycles.end, [], [])
-    with tf.control_dependencies([ended]):
-        return [tf.identity(tensor) for tensor in sums]
+    return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
 
 
 def sum_integers(values: np.ndarray, name: str) -> np.ndarray:
@@ -200,8 +178,7 @@ def sum_integers(values: np.ndarray, name: str) -> np.ndarray:
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    with _cycles.summing():
-        return hvd.allreduce(tf.constant(values, tf.int64), op=hvd.Sum, name=name).numpy()
+    return hvd.allreduce(tf.constant(values, tf.int64), op=hvd.Sum, name=name).numpy()
 
 
 def gather_integers(values: np.ndarray, name: str) -> np.ndarray:
@@ -209,8 +186,7 @@ def gather_integers(values: np.ndarray, name: str) -> np.ndarray:
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    with _cycles.summing():
-        return hvd.allgather(tf.constant(values[None, :], tf.int64), name=name).numpy()
+    return hvd.allgather(tf.constant(values[None, :], tf.int64), name=name).numpy()
 
 
 def agree(fingerprint: str, what: str, parts: dict[str, str] | None = None) -> None:
