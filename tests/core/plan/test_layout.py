@@ -58,14 +58,22 @@ def test_num_files_follow_bytes_unless_requested():
     assert num_files_for_bytes(0, 0, 7) == 0
 
 
-@given(st.integers(0, 100_000), st.integers(1, 100_000), st.integers(1, 1000))
-def test_other_splits_get_files_like_those_of_train(num_rows, train_rows, train_files):
+@given(st.integers(0, 100_000), st.integers(1, 100_000), st.integers(1, 1000), st.integers(1, 2**20))
+def test_other_splits_get_files_like_those_of_train(num_rows, train_rows, train_files, row_bytes):
     train_files = min(train_files, train_rows)
-    num_files = num_files_like(num_rows, train_rows, train_files)
+    num_files = num_files_like(num_rows, num_rows * row_bytes, train_rows, train_files)
+    if num_files > train_files:  # each holds 64 MB, up to rounding
+        assert (num_files - 1) * TARGET_FILE_BYTES < num_rows * row_bytes
     assert num_files <= num_rows
     assert (num_files == 0) == (num_rows == 0)
-    if num_rows * train_files >= train_rows:  # there is at least one full file
+    if num_rows <= train_rows <= num_rows * train_files:  # there is at least one full file
         assert 0.5 <= (num_rows / num_files) / (train_rows / train_files) <= 2
+
+
+def test_a_large_test_split_is_not_cut_up_beside_a_small_train_split():
+    row_bytes = 16 * 16 * 3
+    assert [num_files_like(rows, rows * row_bytes, 6, 1) for rows in (143, 317, 60_000, 200_000)] == [1, 1, 1, 3]
+    assert num_files_like(60_000, 60_000 * row_bytes, 8, 4) == 4
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 120))

@@ -29,7 +29,10 @@ def line(before: dict[str, int], **rules: Any) -> str | None:
             {"strategy": "oversample", "max_repeats": 300},
             "oversample: 422 train rows -> 1206: 'cat' 402, 'dog' 18 -> 402, 'ship' 2 -> 402",
         ),
-        ({"strategy": "undersample"}, "undersample: 422 train rows -> 6: 'cat' 402 -> 2, 'dog' 18 -> 2, 'ship' 2"),
+        (
+            {"strategy": "undersample"},
+            "undersample: 422 train rows -> 6: 'cat' 402 -> 2, 'dog' 18 -> 2, 'ship' 2; 416 train rows are left out",
+        ),
     ],
 )
 def test_counts_of_classes(rules: dict[str, Any], said: str | None) -> None:
@@ -40,4 +43,4 @@ def test_counts_of_classes(rules: dict[str, Any], said: str | None) -> None:
 def test_many_classes_are_cut_short() -> None:
     found = line({f"class {number}": number for number in range(1, 31)}, strategy="undersample")
     assert found is not None
-    assert found.endswith("'class 11' 11 -> 1, ...")
+    assert found.endswith("'class 11' 11 -> 1, ...; 435 train rows are left out")

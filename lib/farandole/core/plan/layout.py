@@ -26,10 +26,15 @@ def num_files_for_bytes(num_rows: int, num_bytes: int, requested: int) -> int:
     return min(max(wanted, 1), num_rows)
 
 
-def num_files_like(num_rows: int, train_rows: int, train_files: int) -> int:
-    """Files of val or test, so that their files hold about as many rows as those of train (within a factor of 2)."""
+def num_files_like(num_rows: int, num_bytes: int, train_rows: int, train_files: int) -> int:
+    """Files of val or test, so that their files hold about as many rows as those of train (within a factor of 2).
+
+    But no more files than train has where these hold 64 MB: a few train rows, as undersampling may leave, would have a
+    large test split cut into files of a few rows.
+    """
     wanted = (2 * num_rows * train_files + train_rows) // (2 * train_rows)  # rounded to the nearest
-    return min(max(wanted, 1), num_rows)
+    enough = max(train_files, -(-num_bytes // TARGET_FILE_BYTES))
+    return min(max(min(wanted, enough), 1), num_rows)
 
 
 def files_by_hash(hashes: np.ndarray, num_files: int) -> np.ndarray:

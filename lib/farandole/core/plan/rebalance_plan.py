@@ -138,7 +138,8 @@ def plan_rebalance(
     row_bytes = clean.image.row_bytes([file for split in splits for file in split.files])
     train_rows, *other_rows = targets.sum(axis=1).tolist()
     train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, num_files)
-    files_of = [train_files, *(layout.num_files_like(rows, train_rows, train_files) for rows in other_rows)]
+    others = (layout.num_files_like(rows, rows * row_bytes, train_rows, train_files) for rows in other_rows)
+    files_of = [train_files, *others]
     return RebalancePlan(
         clean=directory,
         class_names=names,

@@ -21,9 +21,11 @@ def balance_line(rules: Balance, before: Mapping[str, int], after: Mapping[str, 
         return None
     by_size = sorted(before, key=lambda name: -before[name])
     counts = [f"{name!r} {before[name]}" + (f" -> {after[name]}" * (before[name] != after[name])) for name in by_size]
+    num_dropped = sum(max(before[name] - after[name], 0) for name in before)
     is_short = rules.strategy == "oversample" and min(after.values()) < max(after.values())
     return (
         f"rebalance: {rules.strategy}: {sum(before.values())} train rows -> {sum(after.values())}: "
         f"{first_few(counts, MAX_NAMED)}"
+        f"{f'; {num_dropped} train rows are left out' if num_dropped else ''}"
         f"{f'; no image more than balance.max_repeats = {rules.max_repeats} times' if is_short else ''}"
     )
