@@ -168,7 +168,8 @@ def test_the_manifest_tells_what_is_in_the_files(cleaned: tuple[Config, Manifest
     assert not (directory / "staging").exists()
     for split, entry in manifest.splits.items():
         rows = rows_of(messy, f"data/split={split}")
-        assert rows.schema.names == CLEAN.names
+        assert rows.schema.names == [*CLEAN.names, "class_name"]
+        assert rows["class_name"].to_pylist() == [manifest.class_names[label] for label in rows["label"].to_pylist()]
         assert all(file.sha256 == hashes_of(directory)[file.path] for file in entry.files)
         assert list(entry.class_counts.values()) == np.bincount(rows["label"].to_numpy(), minlength=3).tolist()
         assert entry.id_checksum == f"{id_checksum(hash_ids(rows['image_id']), 0):016x}"

@@ -6,18 +6,21 @@ what is read is verified, and nothing is read only to be verified.
 """
 
 import hashlib
+import json
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.manifest import FileEntry, ImageEntry
+from farandole.core.dataset.schema import CLASS_NAME
 from farandole.core.fingerprint import file_sha256
 from farandole.errors import DataError
 
@@ -29,10 +32,36 @@ _footers: dict[tuple[Path, tuple[int, ...], str | None], pq.FileMetaData] = {}
 _footers_lock = threading.Lock()
 
 
-def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table]) -> FileEntry:
+def write_rows(
+    root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table], image: ImageEntry, class_names: list[str]
+) -> FileEntry:
+    """As `write_file`, for clean/data and balanced/data, with what others need who read a file without its manifest.
+
+    That is the column class_name, stored as a dictionary of the names that a row group has, and in the file's metadata
+    image_shape, as [height, width, channels], and image_encoding.
+    """
+    notes = {
+        "image_shape": json.dumps([image.height, image.width, image.channels]),
+        "image_encoding": image.encoding,
+    }
+    if CLASS_NAME.name in schema.names:  # a side column
+        return write_file(root, path, schema, row_groups, notes)
+    names = pa.array(class_names, pa.string())
+    named = (table.append_column(CLASS_NAME, names.take(table["label"].combine_chunks())) for table in row_groups)
+    return write_file(root, path, schema.append(CLASS_NAME), named, notes)
+
+
+def write_file(
+    root: Path,
+    path: str,
+    schema: pa.Schema,
+    row_groups: Iterable[pa.Table],
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> FileEntry:
     """Writes root/path, one row group per table, and returns its manifest entry. The bytes depend on the rows alone.
 
-    Written to a sibling and renamed, so that a task that Spark retries or runs twice leaves one whole file.
+    `notes` become the file's own metadata. Written to a sibling and renamed, so that a task that Spark retries or runs
+    twice leaves one whole file.
     """
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +73,8 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
         partial,
         schema,
         compression={name: "zstd" if name in small else "none" for name in schema.names},
-        use_dictionary=[name for name in small if name in ("label", "reason", "detail", "copy")],
-        write_statistics=small,
+        use_dictionary=[name for name in small if name in ("label", "reason", "detail", "copy", "class_name")],
+        write_statistics=[name for name in small if name != "class_name"],  # footers are read by every rank
         store_schema=False,
         write_page_checksum=True,
     ) as writer:
@@ -53,6 +82,7 @@ def write_file(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa
             if table.num_rows:
                 writer.write_table(table.cast(schema), row_group_size=table.num_rows)
                 counts.append(table.num_rows)
+        writer.add_key_value_metadata(dict(notes))
     with partial.open("rb") as file:
         os.fsync(file.fileno())
         footer_sha256 = hashlib.sha256(footer_bytes(file)).hexdigest()

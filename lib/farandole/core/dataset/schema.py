@@ -33,6 +33,9 @@ _PLACED = (
     pa.field("copy", pa.int32(), nullable=False),  # 0 for the image itself, 1.. for its repeats
     pa.field("row", pa.int64(), nullable=False),  # position in the split: what a plan names rows by
 )
+CLASS_NAME = pa.field("class_name", pa.string(), nullable=False)
+"""The name of the row's label, as the last column of clean/data and balanced/data: for people, and for programs that
+know no manifest. Ours never read it. A side column of this name stands in its place, and older files have none."""
 BALANCED = pa.schema([*CLEAN, *_PLACED])
 """Columns of balanced/data/split=SPLIT/part-*.parquet where no side columns are kept; else these stand before `copy`.
 (image_id, copy) is unique, and so is row."""

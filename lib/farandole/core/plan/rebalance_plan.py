@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from farandole.core.dataset.manifest import FileEntry, Manifest, SplitEntry
+from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan import layout
 from farandole.core.plan.balance import BalancePlan
@@ -52,6 +52,7 @@ class RebalancePlan:
 
     clean: Path
     class_names: list[str]
+    image: ImageEntry
     side_columns: dict[str, str]
     """The columns that go with each image, as in Manifest.side_columns."""
     pieces: list[Piece]
@@ -143,6 +144,7 @@ def plan_rebalance(
     return RebalancePlan(
         clean=directory,
         class_names=names,
+        image=clean.image,
         side_columns=clean.side_columns,
         pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(files_of)) // row_bytes),
         seed=seed,

@@ -26,12 +26,12 @@ from farandole import __version__
 from farandole.config.data import Image, Missing
 from farandole.config.load import Config
 from farandole.core.dataset.commit import new_directory, write_text
-from farandole.core.dataset.manifest import FILE_NAME, Fill, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import FILE_NAME, Fill, Manifest, SplitEntry, Stats
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
 from farandole.spark.preprocess.check_splits import check_splits, warn_of_spared
-from farandole.spark.preprocess.clean_files import CleanFile, write_files
+from farandole.spark.preprocess.clean_files import CleanFile, image_entry, write_files
 from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
@@ -156,7 +156,7 @@ def _manifest(
         stage="preprocess",
         created_by=created_by(scale),
         **asdict(origin),
-        image=ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding),
+        image=image_entry(rules),
         class_names=source.class_names,
         splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},
         stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),

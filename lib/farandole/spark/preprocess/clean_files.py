@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from farandole.config.data import Image
-from farandole.core.dataset.manifest import FileEntry
-from farandole.core.dataset.parquet import write_file
+from farandole.core.dataset.manifest import FileEntry, ImageEntry
+from farandole.core.dataset.parquet import write_rows
 from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import split_evenly
@@ -30,6 +30,11 @@ class CleanFile:
     id_checksum: int
 
 
+def image_entry(rules: Image) -> ImageEntry:
+    """What a manifest says of the pictures that `rules` make."""
+    return ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding)
+
+
 def write_files(
     rules: Image,
     source: Source,
@@ -46,7 +51,7 @@ def write_files(
 
     Args:
         rules: how large a picture is.
-        source: of the records.
+        source: of the records; its class_names are those of `labels`' values.
         labels: int32 [num_classes of source], what a staged label becomes.
         images: of directory/staging.
         directory: the data set; directory/staging holds what `place_parts` left.
@@ -68,7 +73,8 @@ def write_files(
         mine = rows.filter(pa.array(rows["split"].to_numpy() == index)).combine_chunks()
         if mine.num_rows:
             tables = _row_groups(mine, images, stored, rows_per_row_group(rules))
-            entry = write_file(directory, f"data/split={split}/part-{number:05d}.parquet", stored, tables)
+            path = f"data/split={split}/part-{number:05d}.parquet"
+            entry = write_rows(directory, path, stored, tables, image_entry(rules), source.class_names)
             files[split] = CleanFile(entry, id_checksum(hash_ids(mine["image_id"]), 0))
     write_originals(directory, number, rows)
     return files

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from farandole.core.dataset.manifest import FileEntry
-from farandole.core.dataset.parquet import open_file, read_row_group, write_file
+from farandole.core.dataset.parquet import open_file, read_row_group, write_rows
 from farandole.core.dataset.schema import SPLITS, balanced_schema, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum, row_keys
 from farandole.core.plan.balance import expand_copies
@@ -142,7 +142,7 @@ def write(
     stored = balanced_schema(plan.side_columns)
     row_groups = _row_groups(rows, images, stored, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
-        entry=write_file(directory, path, stored, row_groups),
+        entry=write_rows(directory, path, stored, row_groups, plan.image, plan.class_names),
         checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
     )
 
