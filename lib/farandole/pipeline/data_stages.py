@@ -21,6 +21,7 @@ from farandole.pipeline.origins import balanced_settings, clean_settings, decode
 from farandole.spark.preprocess.clean import preprocess
 from farandole.spark.rebalance.rebalance import rebalance
 from farandole.spark.source.records import list_source, source_fingerprint
+from farandole.spark.stage_progress import told
 from farandole.train.run.run_directory import versions_of_unfinished
 
 Session = Callable[[], SparkSession]
@@ -71,7 +72,8 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
             say(f"rebalance: up to date, {directory}")
         else:
             announce("rebalance", _why(stage, origin, "clean/"), config.pipeline, asked)
-            manifest = rebalance(session(), config.balance, config.layout, clean, directory, origin)
+            with told(session(), "rebalance"):
+                manifest = rebalance(session(), config.balance, config.layout, clean, directory, origin)
             sizes = [
                 f"{name} {split.num_rows} rows in {len(split.files)} files" for name, split in manifest.splits.items()
             ]
@@ -91,7 +93,9 @@ def _make_clean(session: Session, config: Config, settings: str, asked: bool) ->
         say(f"preprocess: up to date, {directory}")
     else:
         announce("preprocess", _why(stage, origin, "the input"), config.pipeline, asked)
-        say_clean(preprocess(session(), config, listing, directory, origin), directory)
+        with told(session(), "preprocess"):
+            manifest = preprocess(session(), config, listing, directory, origin)
+        say_clean(manifest, directory)
         _remove_old(stage, config.work, config.pipeline.keep_versions)
     return directory
 

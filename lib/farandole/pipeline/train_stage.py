@@ -25,6 +25,7 @@ from farandole.spark.ranks.gpus import tell_unused_gpus
 from farandole.spark.ranks.launch import launch_ranks
 from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.spark.ranks.slots import check_slots
+from farandole.spark.stage_progress import end_bar
 from farandole.train.run.checkpoint import newest_position
 from farandole.train.run.run_directory import RunDirectory
 
@@ -96,7 +97,9 @@ def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDi
         )
 
     position = newest_position(run.checkpoints)
-    with follow(run.history, total, position.global_step if position else 0):
+    end_bar(spark)
+    num_epochs = -(-total // plan.num_steps)
+    with follow(run.history, total, position.global_step if position else 0, num_epochs):
         results = launch_with_restarts(launch, lambda: _resume_point(run), train.max_restarts)
     run.check_written(num_epochs=results[0]["metrics"]["train"]["epochs"])
     wrong = most_confident(results, config.evaluate.num_wrong_images)
