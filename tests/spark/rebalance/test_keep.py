@@ -67,7 +67,7 @@ def test_files_of_sorted_classes_are_rewritten(
     spark: SparkSession, tmp_path: Path, clean: Manifest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     entry = clean.splits["train"].files[0]
-    table = pq.ParquetFile(tmp_path / "clean" / entry.path).read().cast(CLEAN).sort_by("label")
+    table = pq.ParquetFile(tmp_path / "clean" / entry.path).read(CLEAN.names).cast(CLEAN).sort_by("label")
     sorted_clean = forge(tmp_path, clean, [table.slice(start, 200) for start in range(0, table.num_rows, 200)])
     auto, always = (run_rebalance(spark, config_for(tmp_path, rewrite), sorted_clean) for rewrite in ("auto", "always"))
     assert (
@@ -84,7 +84,7 @@ def test_kept_labels_are_those_of_the_manifest(spark: SparkSession, tmp_path: Pa
     forged = clean.model_copy(update={"splits": clean.splits | {"val": other}})
     with pytest.raises(DataError, match=r"clean, split val: the files hold \[.*\] rows of the classes, the"):
         run_rebalance(spark, config_for(tmp_path), forged)
-    table = pq.ParquetFile(tmp_path / "clean" / clean.splits["train"].files[0].path).read().cast(CLEAN)
+    table = pq.ParquetFile(tmp_path / "clean" / clean.splits["train"].files[0].path).read(CLEAN.names).cast(CLEAN)
     labels = np.where(np.arange(table.num_rows) == 7, 10, table["label"].to_numpy())
     bad = table.set_column(2, CLEAN.field(2), pa.array(labels, pa.int32()))
     with pytest.raises(DataError, match=r"part-00000.parquet holds label 10, the manifest knows 0 to 9; run"):
