@@ -139,7 +139,7 @@ def test_a_partitioned_table_goes_all_the_way(spark: SparkSession, tmp_path: Pat
     assert balanced.side_columns == manifest.side_columns
     moved = rows_of(config, "balanced/data/split=*")
     assert {row["image_id"]: (row["label"], row["weight"], row["date"], row["source"]) for row in moved} == sides
-    names = ["image_id", "image", "label", "content_hash", "weight", "date", "source", "copy", "row"]
+    names = ["image_id", "image", "label", "content_hash", "weight", "date", "source", "copy", "row", "class_name"]
     assert list(moved[0]) == names
 
 
