@@ -107,3 +107,21 @@ def test_a_code_that_crossed_a_process_boundary_finds_its_class():
     assert [type(error_for(code, "x")) for code in (1, 2, 3, 4, 5)] == [
         RankError, ConfigError, DataError, ResourceError, GateError,
     ]  # fmt: skip
+
+
+def test_letters_that_java_lost_are_told_with_the_remedy(run, monkeypatch):
+    lost = ("--set", "data.path=/x/K??fer")
+    for variable in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(variable, raising=False)
+    assert run(None, *lost)[0] == 0  # outside spark-submit
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert run(None, "--set", "data.path=/what?")[0] == 0
+    assert run(None, *lost) == (
+        2,
+        [
+            "error[2]: in the locale C Java turns letters beyond ASCII into question marks; "
+            "received 'data.path=/x/K??fer'; set LC_ALL=C.UTF-8"
+        ],
+    )
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    assert run(None, *lost)[0] == 0

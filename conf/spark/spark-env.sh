@@ -11,3 +11,7 @@ if [ "$1" = org.apache.spark.deploy.SparkSubmit ] && [ $may_be_cluster = no ] &&
     getent ahosts "$(uname -n)" >/dev/null
     [ $? -ne 2 ] || SPARK_LOCAL_IP=127.0.0.1 # 2: there is no such name
 fi
+
+# Java reads its arguments by the locale. In that of C, as cron and slim containers have it, letters beyond ASCII in a
+# path would reach the program as question marks.
+[ "$(locale charmap 2>/dev/null)" != ANSI_X3.4-1968 ] || export LC_ALL=C.UTF-8

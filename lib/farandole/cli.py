@@ -1,6 +1,7 @@
 """The command line that all jobs share: --config, --set, --help, exit codes, and the error line that comes last."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from farandole.config.load import Config, describe_keys, load_config
 from farandole.config.shipped import shipped
-from farandole.errors import FarandoleError
+from farandole.errors import ConfigError, FarandoleError
 from farandole.log import error_line, say, write_stack
 
 EXIT_CODES = """exit codes: 0 done; 2 bad config or usage; 3 bad or unsafe data, refused;
@@ -20,7 +21,7 @@ Job = Callable[[Config], None]
 """Does the work of a job; what it raises becomes the last line on stderr."""
 
 
-def run_job(name: str, description: str, job: Job, *, quiet: Callable[[], None]) -> None:
+def run_job(name: str, description: str, job: Job, *, quiet: Callable[[], None], program: str = "") -> None:
     """Runs a job as the main program, and ends the process with the exit code that errors.py documents.
 
     Args:
@@ -28,14 +29,17 @@ def run_job(name: str, description: str, job: Job, *, quiet: Callable[[], None])
         description: one line.
         job: of farandole.pipeline.
         quiet: called before that line, to keep others from printing after it.
+        program: how --help calls it; empty: spark-submit jobs/NAME.py.
     """
-    sys.exit(_run(name, description, job, quiet, sys.argv[1:]))
+    parser = _parser(program or f"spark-submit jobs/{name}.py", description)
+    sys.exit(_run(name, parser, job, quiet, sys.argv[1:]))
 
 
-def _run(name: str, description: str, job: Job, quiet: Callable[[], None], arguments: list[str]) -> int:
+def _run(name: str, parser: argparse.ArgumentParser, job: Job, quiet: Callable[[], None], arguments: list[str]) -> int:
     work: Path | None = None
     try:
-        options = _parser(name, description).parse_args(arguments)
+        _check_letters(arguments)
+        options = parser.parse_args(arguments)
         config = load_config(*_chosen(options))
         work = config.work
         job(config)
@@ -54,6 +58,17 @@ def _run(name: str, description: str, job: Job, quiet: Callable[[], None], argum
             say(f"the stack is in {path}" if path else "the stack could not be written")
         say(error_line(error))
         return error.exit_code if isinstance(error, FarandoleError) else 1
+
+
+def _check_letters(arguments: list[str]) -> None:
+    """Refuses arguments whose letters spark-submit's JVM has lost: two question marks or more for each."""
+    name = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "C")
+    lost = [argument for argument in arguments if "??" in argument]
+    if "PYSPARK_GATEWAY_PORT" in os.environ and name in ("C", "POSIX") and lost:
+        raise ConfigError(
+            f"in the locale {name} Java turns letters beyond ASCII into question marks; received {lost[0]!r}; "
+            f"set LC_ALL=C.UTF-8"
+        )
 
 
 def _chosen(options: argparse.Namespace) -> tuple[Traversable | str | None, list[str]]:
@@ -87,9 +102,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
+def _parser(program: str, description: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"spark-submit jobs/{name}.py",
+        prog=program,
         description=description,
         epilog=f"{EXIT_CODES}\n\nconfig keys, their defaults and meanings:\n{describe_keys()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -17,7 +17,7 @@ KEYS = {(name, key) for name, table in TABLES.items() for key in table.model_fie
 READERS = {
     "paths": ("config/load.py",),  # as Config.work
     "data": ("spark/source/", "pipeline/data_stages.py"),
-    "image": ("core/record/", "spark/preprocess/"),
+    "image": ("core/record/", "spark/preprocess/", "train/run/model_json.py"),
     "missing": ("spark/source/", "spark/preprocess/", "core/record/"),
     "split": ("core/plan/split.py", "spark/preprocess/", "config/load.py"),
     "balance": ("core/plan/", "spark/rebalance/"),

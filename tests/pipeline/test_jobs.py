@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from farandole import pipeline
 from farandole.config.load import load_config
 from farandole.config.shipped import shipped
+from farandole.errors import ConfigError, GateError
 
 SMALL = ["train.epochs=1", "train.run_name=small", "model.name=mlp", "model.arguments={hidden_units=[8]}"]
 
@@ -23,13 +26,40 @@ def test_a_notebook_trains_and_evaluates_with_its_own_session(spark, tmp_path):
     assert [spark.sparkContext.getLocalProperty(name) for name in names] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("job", "settings", "message"),
+    [
+        (pipeline.train, ["model.arguments={filter=[3]}"], "did you mean filters"),
+        (pipeline.train, ["model.name=resnet9", "model.arguments={}", "image.width=7"], "8 pixels a side or more"),
+        (pipeline.train, ["train.warm_start=none"], "runs/none/model/model.json cannot be read"),
+        (pipeline.evaluate, ["evaluate.run=none"], "runs/none is no finished run"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_spark_starts_and_data_are_made(
+    tmp_path, monkeypatch, job, settings, message
+):
+    monkeypatch.setattr("farandole.pipeline.jobs.start_session", refuse)
+    with pytest.raises(ConfigError, match=message):
+        job(load_config(shipped("digits.toml"), [f"paths.work={tmp_path / 'work'}", *settings]))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_gate_without_test_rows_is_refused_before_training(spark, tmp_path):
+    settings = [*SMALL, f"paths.work={tmp_path}", "split.test_fraction=0", "evaluate.min_test_accuracy=0.5"]
+    config = load_config(shipped("digits.toml"), settings)
+    for job in (pipeline.train, pipeline.evaluate):
+        with pytest.raises(GateError, match=r"min_test_accuracy is 0.5, but there are no test rows; set split.test_fr"):
+            job(config, spark)
+    assert not (tmp_path / "runs").exists()
+
+
+def refuse(*_):
+    raise AssertionError("Spark was started")
+
+
 def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch):
     config = load_config(shipped("digits.toml"), [f"paths.work={tmp_path}"])
     pipeline.rebalance(config, spark)
-
-    def refuse(*_):
-        raise AssertionError("Spark was started")
-
     monkeypatch.setattr("farandole.pipeline.jobs.start_session", refuse)
     pipeline.preprocess(config)
     pipeline.rebalance(config)

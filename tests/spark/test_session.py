@@ -151,6 +151,18 @@ def test_on_a_cluster_spark_itself_says_that_the_host_name_leads_nowhere(nameles
     assert "UnknownHostException: no-such-host" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [({"LC_ALL": "C"}, "C.UTF-8"), ({}, "C.UTF-8"), ({"LC_ALL": "C.UTF-8"}, "C.UTF-8"), ({"LANG": "C.UTF-8"}, "")],
+)
+def test_a_locale_without_letters_gets_those_of_utf_8(tmp_path: Path, given: dict[str, str], then: str) -> None:
+    command = f'. {LOCAL_CONF.parent / "spark-env.sh"}; printf %s "$LC_ALL"'
+    done = subprocess.run(
+        ["sh", "-c", command], env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (then, "")
+
+
 def test_every_line_of_our_properties_is_read() -> None:
     assert read_properties(LOCAL_CONF)["spark.driver.bindAddress"] == "127.0.0.1"
 

@@ -16,6 +16,7 @@ from farandole.core.rank_spec import Assignment
 from farandole.errors import ConfigError, DataError
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, ensure_balanced
+from farandole.pipeline.gate import check_measurable
 from farandole.pipeline.report_origin import origin_of
 from farandole.pipeline.train_stage import RANK_PROGRAM, now, say_doubts, say_figures
 from farandole.report.from_run import draw_report, most_confident
@@ -38,9 +39,11 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
         DataError: its model is gone.
         FarandoleError: whatever ends the data stages, or the ranks.
     """
+    runs, named = config.work / "runs", config.evaluate.run
+    run_asked = _named_run(runs, named) if named else None  # before the data stages, which can take hours
     with ensure_balanced(session, config) as data:
-        runs, named = config.work / "runs", config.evaluate.run
-        run = _named_run(runs, named) if named else _own_run(runs, RunDirectory(config, data.manifest))
+        check_measurable(config.evaluate, data.manifest)
+        run = run_asked or _own_run(runs, RunDirectory(config, data.manifest))
         own = _fingerprint(config.evaluate, run, data.manifest)
         target = run / "evaluation" / (config.evaluate.name or own[:8])
         if _is_done(target, own):

@@ -22,25 +22,25 @@ from farandole.spark.session import start_session
 
 
 def preprocess(config: Config, spark: SparkSession | None = None) -> None:
-    """Raw records -> clean/ID/. Raises as `ensure_clean`."""
+    """Raw records -> clean/ID/: decoded, deduplicated and split, the rejected ones apart. Raises as `ensure_clean`."""
     with ensure_clean(_session("preprocess", spark), config, asked=True):
         pass
 
 
 def rebalance(config: Config, spark: SparkSession | None = None) -> None:
-    """clean/ID/ -> balanced/ID/. Raises as `ensure_balanced`."""
+    """clean/ID/ -> balanced/ID/: even classes in even files. Raises as `ensure_balanced`."""
     with ensure_balanced(_session("rebalance", spark), config, asked=True):
         pass
 
 
 def train(config: Config, spark: SparkSession | None = None) -> None:
-    """balanced/ID/ -> runs/RUN/. Raises as `ensure_trained` and `check_gate`."""
+    """balanced/ID/ -> runs/RUN/: ranks on Spark train data-parallel. Raises as `ensure_trained` and `check_gate`."""
     run = ensure_trained(_session_for_ranks("train", spark, config.train), config, asked=True)
     check_gate(config.evaluate, run.metrics)
 
 
 def evaluate(config: Config, spark: SparkSession | None = None) -> None:
-    """A trained run -> runs/RUN/evaluation/NAME/. Raises as `ensure_evaluated` and `check_gate`."""
+    """A trained run -> runs/RUN/evaluation/NAME/: exact figures. Raises as `ensure_evaluated` and `check_gate`."""
     session = _session_for_ranks("evaluate", spark, config.train)
     check_gate(config.evaluate, ensure_evaluated(session, config))
 

@@ -17,6 +17,7 @@ from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.rank_spec import Assignment
 from farandole.log import say
 from farandole.pipeline.data_stages import Session, announce, ensure_balanced
+from farandole.pipeline.gate import check_measurable
 from farandole.pipeline.report_origin import origin_of
 from farandole.report.doubts import doubts
 from farandole.report.from_run import DataOrigin, draw_report, most_confident
@@ -27,7 +28,8 @@ from farandole.spark.ranks.restart import launch_with_restarts
 from farandole.spark.ranks.slots import check_slots
 from farandole.spark.stage_progress import end_bar
 from farandole.train.run.checkpoint import newest_position
-from farandole.train.run.run_directory import RunDirectory
+from farandole.train.run.model_json import check_choice, check_warm_start, describe_classes, read_saved_model
+from farandole.train.run.run_directory import RunDirectory, warm_start_model
 
 RANK_PROGRAM = "farandole.train.rank"
 
@@ -41,10 +43,15 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirec
         asked: the user asked for this very stage, so pipeline.run_missing_stages does not matter.
 
     Raises:
-        ConfigError: the run is not finished, nobody asked for it, and pipeline.run_missing_stages is false.
+        ConfigError: the model does not take its arguments, or these images; train.warm_start does not fit it; or the
+            run is not finished, nobody asked for it, and pipeline.run_missing_stages is false.
         ResourceError: there are too few slots for the ranks.
         FarandoleError: whatever ends the data stages, or the ranks.
     """
+
+    check_choice(config.model, config.image)
+    if config.train.warm_start:
+        check_warm_start(warm_start_model(config.work, config.train.warm_start), config.model, config.image)
 
     def checked() -> SparkSession:
         # Batches that do not fit, and fewer slots than ranks, are refused before the data stages rather than after.
@@ -55,6 +62,7 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirec
         return spark
 
     with ensure_balanced(checked, config) as data:
+        check_measurable(config.evaluate, data.manifest)
         run = RunDirectory(config, data.manifest)
         origin = origin_of(config.data, config.image, config.augment, data, seed=config.train.seed)
         if run.is_finished():
@@ -75,6 +83,9 @@ def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDi
     train, manifest = config.train, data.manifest
     run.prepare(data.names)
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
+    if run.warm_start:
+        saved = read_saved_model(run.warm_start).class_names
+        say(f"train: weights from {run.warm_start.parent}: {describe_classes(saved, manifest.class_names)}")
     tell_unused_gpus(spark.sparkContext, train.num_ranks)
     plan = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size)
     total = min(train.epochs * plan.num_steps, train.max_steps or train.epochs * plan.num_steps)
@@ -117,7 +128,7 @@ def now() -> str:
 def _resume_point(run: RunDirectory) -> tuple[int, str]:
     position = newest_position(run.checkpoints)
     if position is None:
-        return 0, "from the start"
+        return 0, "from the start" if run.warm_start is None else "from the weights of another run"
     return position.global_step, f"from epoch {position.epoch}, step {position.step}"
 
 

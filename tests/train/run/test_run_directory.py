@@ -4,7 +4,9 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config.load import load_config, parse_config
+from farandole.core.dataset.manifest import ImageEntry
 from farandole.errors import ConfigError, DataError, ResourceError
+from farandole.train.run.model_json import SavedModel
 from farandole.train.run.run_directory import RunDirectory
 
 
@@ -65,17 +67,31 @@ def test_the_resolved_config_can_be_used_again(tmp_path, manifest):
     assert load_config(run.config) == config
 
 
+def put_model(directory, weights_sha256):
+    saved = SavedModel(
+        name="mlp",
+        arguments={},
+        precision="float32",
+        image=ImageEntry(height=8, width=8, channels=1, encoding="raw"),
+        class_names=["ant"],
+        weights_sha256=weights_sha256,
+    )
+    (directory / "model.json").write_text(saved.model_dump_json())
+
+
 def test_a_warm_start_counts_by_the_weights_it_starts_from(tmp_path, manifest):
     plain = run_for(tmp_path, manifest)[0]
     model = tmp_path / "runs/other/model"
     model.mkdir(parents=True)
-    (model / "model.json").write_text('{"weights_sha256": "aa"}')
+    put_model(model, "aa")
     by_name, by_path = (run_for(tmp_path, manifest, warm_start=text)[0] for text in ("other", str(model.parent)))
     assert by_name.warm_start == by_path.warm_start == model
     assert by_name.fingerprint == by_path.fingerprint != plain.fingerprint
-    (model / "model.json").write_text('{"weights_sha256": "bb"}')
+    put_model(model, "bb")
     assert run_for(tmp_path, manifest, warm_start="other")[0].fingerprint != by_name.fingerprint
-    with pytest.raises(ConfigError, match=r"train.warm_start: .*runs/none/model holds no readable model.json"):
+    with pytest.raises(
+        ConfigError, match=r"train.warm_start: .*runs/none/model/model.json cannot be read: No such file"
+    ):
         run_for(tmp_path, manifest, warm_start="none")
 
 

@@ -26,7 +26,7 @@ def test_large_images_are_fewer(monkeypatch, train):
     monkeypatch.setattr(module, "FITTED_PIXELS", 3 * 17 * 17 + 5)
     fitted = []
     monkeypatch.setattr(module.PatchWhitening, "fit", lambda layer, images: fitted.append(len(images)))
-    module.start_weights(build(), train, None, World(0, 1, 0, 1, 0, 1))
+    module.start_weights(build(), train, None, World(0, 1, 0, 1, 0, 1), [])
     assert fitted == [3]
 
 
@@ -34,7 +34,7 @@ def test_large_images_are_fewer(monkeypatch, train):
 def test_the_leader_fits_and_the_others_take_its_sum(monkeypatch, train, rank):
     monkeypatch.setattr(module, "sum_tensors", list)
     model = build()
-    module.start_weights(model, train, None, World(rank, 2, rank, 2, 0, 1))
+    module.start_weights(model, train, None, World(rank, 2, rank, 2, 0, 1), [])
     mean, kernel = model.layers[1].mean.numpy(), model.layers[1].kernel.numpy()
     if rank:
         assert not mean.any()

@@ -1,6 +1,5 @@
 """A model by name: `model.name` and `model.arguments` of a config -> a Keras model with freshly drawn weights."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 
 from farandole.errors import ConfigError
 from farandole.train.models.images import mlp, resnet9, simple_cnn, whitened_cnn
+from farandole.train.models.limits import check_model
 
 MODELS: dict[str, Callable[..., keras.KerasTensor]] = {
     "simple_cnn": simple_cnn,
@@ -37,14 +37,9 @@ def build_model(
         precision: float32, or bfloat16 for Keras' mixed_bfloat16 policy.
 
     Raises:
-        ConfigError: no such model, or it does not take these arguments.
+        ConfigError: as check_model, which needs no TensorFlow to tell so; or Keras refuses the arguments.
     """
-    if name not in MODELS:
-        raise ConfigError(f"model.name must be one of {', '.join(MODELS)}; received {name!r}")
-    known = [p.name for p in inspect.signature(MODELS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    unknown = sorted(set(arguments) - set(known))
-    if unknown:
-        raise ConfigError(f"model.arguments of {name} are {', '.join(known)}; received {', '.join(unknown)}")
+    check_model(name, arguments, height=image_shape[0], width=image_shape[1])
     keras.utils.clear_session()  # which forgets the policy, too
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     keras.utils.set_random_seed(seed)

@@ -68,7 +68,7 @@ def whitened_cnn(
     """The network of airbench94 (Jordan 2024): whitened 2x2 patches, then two 3x3 convolutions per width.
 
     With the defaults on 32x32x3 it has 2.0 million weights and takes 0.24 GFLOP per image forward. Sides must be at
-    least 17 pixels, since each width halves them.
+    least 9 pixels, since each width halves them.
     """
     x = layers.Activation(gelu)(PatchWhitening()(inputs))
     for count in filters:

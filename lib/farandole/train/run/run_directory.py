@@ -17,6 +17,7 @@ from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.fingerprint import fingerprint
 from farandole.errors import ConfigError, DataError, ResourceError
+from farandole.train.run.model_json import read_warm_start
 
 VERSIONS_NAME = "versions.json"
 """Of a run: the names of the versions of clean/ and balanced/ that it was made from."""
@@ -46,7 +47,7 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
     """
     train = config.train.model_dump(exclude={*_OPERATIONAL, "warm_start"})
     if config.train.warm_start:  # by what it holds, wherever that lies
-        train["warm_start"] = _weights_sha256(warm_start_model(config.work, config.train.warm_start))
+        train["warm_start"] = read_warm_start(warm_start_model(config.work, config.train.warm_start)).weights_sha256
     model = config.model.model_dump()
     # Absent when nothing is augmented, so that runs from before there was augmentation are still found.
     augment = {"augment": config.augment.model_dump()} if config.augment != Augment() else {}
@@ -61,16 +62,6 @@ def run_settings(config: Config, manifest: Manifest) -> dict[str, Any]:
 def warm_start_model(work: Path, warm_start: str) -> Path:
     """The model/ directory of the run that train.warm_start names: a name under runs/, or a path."""
     return work / "runs" / warm_start / "model"  # an absolute path replaces what is before it
-
-
-def _weights_sha256(model: Path) -> str:
-    try:
-        return str(json.loads((model / "model.json").read_bytes())["weights_sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"train.warm_start: {model} holds no readable model.json ({type(error).__name__}: {error}); "
-            f"give the name of a finished run under runs/, or the path of its directory"
-        ) from error
 
 
 class RunDirectory:

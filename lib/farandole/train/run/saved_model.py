@@ -2,41 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
 
 from farandole.config.data import Image as ImageRules
 from farandole.config.train import Model
 from farandole.core.dataset.commit import write_text
-from farandole.core.dataset.manifest import ImageEntry, Manifest
+from farandole.core.dataset.manifest import Manifest
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
 from farandole.train.models.build import build_model
 from farandole.train.run.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
+from farandole.train.run.model_json import SavedModel, read_saved_model
 
 WEIGHTS = "weights.safetensors"
 """What the file of the weights is called, beside model.json."""
-
-
-class SavedModel(BaseModel):
-    """What model.json says of a model, whose weights lie beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    schema_version: Literal[1] = 1
-    name: str
-    """Which model it is, as a key of MODELS in train/models/build.py."""
-    arguments: dict[str, Any]
-    precision: str
-    image: ImageEntry
-    image_rules: ImageRules | None = None
-    """How a picture is decoded for this model: core.record.image.decode(bytes, image_rules) gives what it was
-    trained on. None in models of versions that did not keep it."""
-    rules_version: int | None = None
-    """What core.record.image.RULES_VERSION was when the model was saved."""
-    class_names: list[str]
-    weights_sha256: str
 
 
 def save_model(
@@ -66,20 +47,6 @@ def save_model(
     write_text(directory / "model.json", json.dumps(saved.model_dump(mode="json"), indent=1) + "\n")
 
 
-def read_saved_model(directory: Path) -> SavedModel:
-    """model.json of a saved model.
-
-    Raises:
-        DataError: it is missing or malformed.
-    """
-    path = directory / "model.json"
-    try:
-        return SavedModel.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise DataError(f"{path} cannot be read: {reason}") from error
-
-
 def load_model(directory: Path) -> tuple[Any, SavedModel]:
     """Builds the architecture with our code, and puts the checked weights in.
 
@@ -100,14 +67,43 @@ def load_model(directory: Path) -> tuple[Any, SavedModel]:
     return model, saved
 
 
-def load_weights_into(model: Any, directory: Path) -> None:
+def load_weights_into(model: Any, directory: Path, class_names: list[str]) -> None:
     """Puts the weights of a saved model into another of the same layers: a warm start.
+
+    The columns of the last layer go to the classes of the same names. Those of classes that the saved model does not
+    know stay as they were drawn.
+
+    Args:
+        model: with drawn weights.
+        directory: of the saved model.
+        class_names: of the model's logits.
 
     Raises:
         DataError: they are missing or changed, or layers differ; names those.
     """
     saved = read_saved_model(directory)
     try:
-        assign_variables(model.variables, load_weights(directory / WEIGHTS, saved.weights_sha256), "model")
+        tensors = load_weights(directory / WEIGHTS, saved.weights_sha256)
+        if saved.class_names != class_names:
+            tensors |= _head_by_name(model, tensors, saved.class_names, class_names)
+        assign_variables(model.variables, tensors, "model")
     except DataError as error:
         raise DataError(f"train.warm_start from {directory}: {error}") from error
+
+
+def _head_by_name(
+    model: Any, tensors: dict[str, np.ndarray], saved: list[str], wanted: list[str]
+) -> dict[str, np.ndarray]:
+    """The tensors of the last layer, whose last axis is the classes, for the classes that are wanted."""
+    last = [layer for layer in model.layers if layer.variables][-1]
+    head = {id(variable) for variable in last.variables}
+    kept = [(wanted.index(name), saved.index(name)) for name in wanted if name in saved]
+    drawn, found = variable_tensors(model.variables, "model"), {}
+    for variable, (name, tensor) in zip(model.variables, drawn.items(), strict=True):
+        old = tensors.get(name)
+        # What is of another shape besides is refused with the rest.
+        if id(variable) in head and old is not None and old.shape == (*tensor.shape[:-1], len(saved)):
+            for column, source in kept:
+                tensor[..., column] = old[..., source]
+            found[name] = tensor
+    return found

@@ -18,7 +18,7 @@ FITTED_PIXELS = FITTED_ROWS * 32 * 32
 """How many pixels the images to which layers are fitted have in all, at most: each takes about 70 bytes then."""
 
 
-def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world: World) -> None:
+def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world: World, class_names: list[str]) -> None:
     """Sets the weights before the first step, the same on every rank.
 
     Args:
@@ -26,9 +26,10 @@ def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world:
         train: the files of the train split.
         warm_start: model/ of another run, or None.
         world: only the leader reads and computes; another processor could give other bits.
+        class_names: of the model's logits; columns of the other run's last layer are found by them.
     """
     if warm_start:
-        load_weights_into(model, warm_start)
+        load_weights_into(model, warm_start, class_names)
         return
     layers = [layer for layer in model.layers if isinstance(layer, PatchWhitening)]
     if layers and world.is_leader:

@@ -160,7 +160,8 @@ class State:
         if run.world.is_leader:
             remove_left_over(directory, step)
         if found is None:
-            start_weights(self.model, run.files["train"], run.directory.warm_start, run.world)
+            names = run.manifest.class_names
+            start_weights(self.model, run.files["train"], run.directory.warm_start, run.world, names)
             return
         if found.position.run_fingerprint != run.directory.fingerprint:
             raise DataError(f"checkpoint {step} in {directory} belongs to another run; remove that directory")
