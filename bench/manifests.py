@@ -1,11 +1,13 @@
 """Manifests of data sets that preprocess or rebalance never wrote: for tests (pytest has this folder on its path) and
 for measurements."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.manifest import FileEntry, Manifest, SplitEntry, Stats
+from farandole.core.dataset.sample import Feature, Sample
 from farandole.core.dataset.schema import SPLITS
 
 
@@ -41,6 +43,19 @@ def count_labels(labels: np.ndarray, class_names: list[str]) -> dict[str, int]:
     return dict(zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True))
 
 
+def sample_of(
+    height: int, width: int, channels: int, *, encoding: str = "raw", class_names: Sequence[str] = ("ant", "bee", "cat")
+) -> Sample:
+    """Pictures of this size, raw or jpeg, and their labels."""
+    image = Feature(dtype="uint8", shape=[height, width, channels], encoding="" if encoding == "raw" else "jpeg")
+    return Sample(
+        features={"image": image, "label": Feature(dtype="int32")},
+        inputs=["image"],
+        targets=["label"],
+        class_names=list(class_names),
+    )
+
+
 def make_manifest(
     splits: dict[str, SplitEntry],
     *,
@@ -58,7 +73,7 @@ def make_manifest(
         encoding: raw or jpeg.
         fields: of Manifest, in place of those that are made here.
     """
-    height, width, channels = image_shape
+    channels = image_shape[2]
     class_names = list(splits["train"].class_counts)
     none = split_entry(dict.fromkeys(class_names, 0))
     dropped = sum(fields.get("quarantine", {}).values()) + fields.get("deduplicated_rows", 0)
@@ -66,8 +81,7 @@ def make_manifest(
         "created_by": "make_manifest",
         "config_fingerprint": "c",
         "parent_fingerprint": "p",
-        "image": ImageEntry(height=height, width=width, channels=channels, encoding=encoding),
-        "class_names": class_names,
+        "sample": sample_of(*image_shape, encoding=encoding, class_names=class_names),
         "splits": {split: splits.get(split, none) for split in SPLITS},
         "stats": Stats(mean=[0.0] * channels, std=[1.0] * channels),
         "quarantine": {},

@@ -109,7 +109,7 @@ def epochs(root: Path) -> Iterable[Any]:
         plan = plan_epoch(manifest, epoch=epoch, seed=0, global_batch_size=BATCH_ROWS)
         reader = open_reader("arrow", files, slice_for(plan, 0, 1), start_step=0)
         for batch in Prefetcher(augmented(reader, Augment(), seed=0, epoch=epoch, fill=manifest.stats.mean)):
-            yield tf.convert_to_tensor(batch.images), tf.convert_to_tensor(batch.labels)
+            yield tf.convert_to_tensor(batch.values["image"]), tf.convert_to_tensor(batch.values["label"])
 
     for epoch in range(2):
         yield tensors(epoch)

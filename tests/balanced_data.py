@@ -49,7 +49,7 @@ def _table(split: str, rows: int, side: int, rng: np.random.Generator, ids: list
     labels += own_labels.tolist()
     return pa.table(
         {
-            "image_id": own_ids,
+            "id": own_ids,
             "image": [image.astype(np.uint8).tobytes() for image in pixels],
             "label": pa.array(own_labels, pa.int32()),
             "content_hash": pa.array(np.arange(start, start + rows), pa.int64()),

@@ -78,8 +78,10 @@ def test_a_checkpoint_with_the_right_hash_of_the_wrong_thing_is_skipped(tmp_path
     assert newest_checkpoint(tmp_path) is None
 
 
-MODEL = """{"name": "%s", "arguments": %s, "precision": "float32", "class_names": ["a", "b"], "weights_sha256": "%s",
-    "image": {"height": 2, "width": 2, "channels": 1, "encoding": "raw"}}"""
+MODEL = """{"schema_version": 2, "name": "%s", "arguments": %s, "precision": "float32",
+    "weights_sha256": "%s", "sample": {
+    "features": {"image": {"dtype": "uint8", "shape": [2, 2, 1]}, "label": {"dtype": "int32"}},
+    "inputs": ["image"], "targets": ["label"], "class_names": ["a", "b"]}}"""
 
 
 @pytest.mark.parametrize("form", FORMS)

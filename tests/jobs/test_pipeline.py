@@ -231,7 +231,7 @@ def test_a_messy_folder_is_converted_or_quarantined_by_reason(tmp_path):
     assert (manifest["input_rows"], manifest["deduplicated_rows"]) == (69, 1)
     assert sum(split["num_rows"] for split in manifest["splits"].values()) == 64
     rejected = pq.read_table(clean / "quarantine").to_pylist()
-    assert {row["image_id"].split("/")[-1]: row["reason"] for row in rejected} == {
+    assert {row["id"].split("/")[-1]: row["reason"] for row in rejected} == {
         "text.jpg": "not_an_image", "empty.jpg": "missing_image", "cut.jpg": "truncated", "bomb.png": "too_large",
     }  # fmt: skip
 

@@ -26,7 +26,7 @@ def quarantined(clean: Path, *rows: tuple[str, str]) -> None:
     """Writes clean/quarantine: (source, reason), a file for each two."""
     for number in range(0, len(rows), 2):
         table = [
-            {"image_id": source, "source": source, "reason": reason, "detail": f"detail of {source}"}
+            {"id": source, "source": source, "reason": reason, "detail": f"detail of {source}"}
             for source, reason in rows[number : number + 2]
         ]
         path = f"quarantine/part-{number:05d}.parquet"
@@ -58,8 +58,8 @@ def test_what_can_be_decoded_within_bounds_is_shown_and_the_rest_has_its_reason(
     ]
     quarantined(tmp_path / "clean", *rows)
     load = record_loader(Data(source="folder", path=str(raw)), RULES)
-    found = {image.image_id: image for image in pictures.rejected_images(tmp_path / "clean", load, RULES)}
-    assert {(image.image_id, image.reason) for image in found.values()} == set(rows)
+    found = {image.id: image for image in pictures.rejected_images(tmp_path / "clean", load, RULES)}
+    assert {(image.id, image.reason) for image in found.values()} == set(rows)
     assert sorted(name for name, image in found.items() if image.image is not None) == ["blank.png", "thin.png"]
     assert found["thin.png"].image.shape == (SIDE_PIXELS, SIDE_PIXELS, 3)
     assert found["thin.png"].image[SIDE_PIXELS // 2].max(axis=0).tolist() == [255, 0, 0]
@@ -81,8 +81,8 @@ def test_train_images_are_those_of_the_first_epoch(tmp_path: Path) -> None:
     plain = pictures.train_images(lambda batch: batch, manifest, tmp_path)
     rules = Augment(flip="random", translate_pixels=2)
     shown = pictures.train_images(partial(augment, rules=rules, seed=3, epoch=0, fill=[0.0]), manifest, tmp_path)
-    assert [image.image_id for image in shown] == [image.image_id for image in plain]
-    assert len({image.image_id for image in plain}) == len(plain) == pictures.NUM_TRAIN_IMAGES
+    assert [image.id for image in shown] == [image.id for image in plain]
+    assert len({image.id for image in plain}) == len(plain) == pictures.NUM_TRAIN_IMAGES
     assert any(not np.array_equal(a.image, b.image) for a, b in zip(plain, shown, strict=True))
     assert {image.label for image in plain} <= set(manifest.class_names)
 

@@ -56,7 +56,7 @@ def test_a_lost_row_is_placed(data):
 
 
 def test_a_row_twice_instead_of_another_is_noticed(data):
-    labels = data[3].labels[:11].tolist()
+    labels = data[3].values["label"][:11].tolist()
     one, other = next((i, j) for i in range(5) for j in range(i) if labels[i] == labels[j])
     rows = np.arange(18)
     rows[one] = other  # of the same class and row group: all counts are right, the checksum is not
@@ -65,8 +65,8 @@ def test_a_row_twice_instead_of_another_is_noticed(data):
 
 
 def test_exchanged_labels_are_noticed(data):
-    labels = (data[3].labels + 1) % 3
+    labels = (data[3].values["label"] + 1) % 3
     with pytest.raises(
         DataError, match=r"but by class they are \{'ant': \d+, .*: a file holds other labels than it did"
     ):
-        check(data, [replace(data[3], labels=labels)])
+        check(data, [replace(data[3], values=data[3].values | {"label": labels})])

@@ -22,8 +22,8 @@ class Step:
     def __init__(self, losses, gradients_are_finite=True):
         self.found = np.array(losses, np.float32), gradients_are_finite
 
-    def alone(self, images, labels):
-        assert len(images) == len(labels) == len(self.found[0]) > 0
+    def alone(self, values):
+        assert len(values["image"]) == len(self.found[0]) > 0
         return self.found
 
 
@@ -42,7 +42,7 @@ def found_by(monkeypatch, files, step, rows, others):
 
     monkeypatch.setattr(blame_module, "gather_integers", gather)
     batch = Batch(
-        np.zeros((len(rows), 2, 2, 1), np.uint8), np.zeros(len(rows), np.int32), np.zeros(len(rows), np.uint64),
+        {"image": np.zeros((len(rows), 2, 2, 1), np.uint8)}, np.zeros(len(rows), np.uint64),
         np.zeros(len(rows), np.int32), np.array(rows, np.int64),
     )  # fmt: skip
     error = blame(step, batch, files, SECOND_OF_THREE, WHERE)

@@ -2,15 +2,19 @@
 
 import numpy as np
 import pytest
+from manifests import sample_of
 
 from farandole.config.train import Train
-from farandole.core.dataset.manifest import ImageEntry
 from farandole.train import step as step_module
 from farandole.train.models.build import build_model
 from farandole.train.step import TrainStep
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)
+
+
+def rows_of(rows=slice(None)):
+    return {"image": IMAGES[rows], "label": LABELS[rows]}
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +26,7 @@ def alone(monkeypatch):
 def make(class_weights=(1.0, 1.0, 1.0), **train):
     shape = {"image_shape": (4, 4, 1), "num_classes": 3, "seed": 0, "precision": "float32"}
     model = build_model("mlp", {"hidden_units": [5]}, **shape)
-    image = ImageEntry(height=4, width=4, channels=1, encoding="raw")
-    return model, TrainStep(model, Train(**train), image, list(class_weights))
+    return model, TrainStep(model, Train(**train), sample_of(4, 4, 1), list(class_weights))
 
 
 def gradients_of(model, before):
@@ -36,7 +39,7 @@ def test_halves_of_a_batch_add_up_to_the_whole():
     for rows in (slice(0, 6), slice(0, 2), slice(2, 6), slice(0, 0)):
         model, step = make(optimizer="sgd", momentum=0.0)
         before = model.get_weights()
-        step(IMAGES[rows], LABELS[rows], batch_rows=6, learning_rate=1.0)
+        step(rows_of(rows), batch_rows=6, learning_rate=1.0)
         moves.append(gradients_of(model, before))
     for whole, first, second, none in zip(*moves, strict=True):
         np.testing.assert_allclose(whole, first + second, atol=1e-6)
@@ -44,8 +47,8 @@ def test_halves_of_a_batch_add_up_to_the_whole():
 
 
 def test_class_weights_scale_the_loss_of_their_rows():
-    plain = make()[1](IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
-    heavy = make(class_weights=(3.0, 1.0, 1.0))[1](IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
+    plain = make()[1](rows_of(slice(1)), batch_rows=1, learning_rate=0.0)
+    heavy = make(class_weights=(3.0, 1.0, 1.0))[1](rows_of(slice(1)), batch_rows=1, learning_rate=0.0)
     assert heavy.loss_sum == pytest.approx(3 * plain.loss_sum, rel=1e-6)
 
 
@@ -55,7 +58,7 @@ def test_nothing_is_applied_when_clipping_overflows():
     kernel = model.trainable_variables[-2]
     kernel.assign(np.random.default_rng(0).normal(size=kernel.shape) * 1e25)
     before = model.get_weights()
-    result = step(IMAGES, LABELS, batch_rows=6, learning_rate=0.1)
+    result = step(rows_of(), batch_rows=6, learning_rate=0.1)
     assert np.isfinite(result.loss_sum)
     assert not result.is_finite
     assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
@@ -66,7 +69,7 @@ def test_label_smoothing_by_hand():
     logits = model(IMAGES[:1]).numpy()[0].astype(np.float64)
     log_softmax = logits - np.log(np.exp(logits).sum())
     target = np.array([0.8, 0.1, 0.1])  # 1 - 0.3 + 0.3 / 3, and 0.3 / 3
-    result = step(IMAGES[:1], LABELS[:1], batch_rows=1, learning_rate=0.0)
+    result = step(rows_of(slice(1)), batch_rows=1, learning_rate=0.0)
     assert result.loss_sum == pytest.approx(-(target * log_softmax).sum(), rel=1e-5)
 
 
@@ -74,14 +77,14 @@ def test_a_step_can_be_looked_at_alone():
     """Without its sum over ranks, and without changing anything."""
     model, step = make(class_weights=(3.0, 1.0, 1.0))
     before = model.get_weights()
-    losses, finite = step.alone(IMAGES, LABELS)
-    result = step(IMAGES, LABELS, batch_rows=6, learning_rate=0.0)
+    losses, finite = step.alone(rows_of())
+    result = step(rows_of(), batch_rows=6, learning_rate=0.0)
     assert losses.sum() == pytest.approx(result.loss_sum, rel=1e-6)
     assert (losses.shape, finite) == ((6,), True)
     assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
     kernel = model.trainable_variables[0]
     kernel.assign(np.full(kernel.shape, 3e38))  # the logits are finite no more
-    assert step.alone(IMAGES, LABELS)[1] is False
+    assert step.alone(rows_of())[1] is False
 
 
 def test_the_graph_is_built_once_and_before_the_first_step_if_asked():
@@ -91,7 +94,7 @@ def test_the_graph_is_built_once_and_before_the_first_step_if_asked():
     assert step._graph.experimental_get_tracing_count() == 1
     assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
     for rows in (6, 2, 0):
-        step(IMAGES[:rows], LABELS[:rows], batch_rows=6, learning_rate=0.1)
+        step(rows_of(slice(rows)), batch_rows=6, learning_rate=0.1)
     assert step._graph.experimental_get_tracing_count() == 1
 
 
@@ -108,7 +111,7 @@ def test_gradients_travel_as_float16_where_that_is_asked_for(monkeypatch):
     for compression in ("none", "float16"):
         model, step = make(optimizer="sgd", momentum=0.0, gradient_compression=compression)
         before = model.get_weights()
-        losses.append(step(IMAGES, LABELS, batch_rows=10**6, learning_rate=1e4).loss_sum)
+        losses.append(step(rows_of(), batch_rows=10**6, learning_rate=1e4).loss_sum)
         moves.append(np.concatenate([move.ravel() for move in gradients_of(model, before)]))
     assert sent == ["float32"] * 5 + ["float16"] * 4 + ["float32"]
     assert losses[0] == losses[1]

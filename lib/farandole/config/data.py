@@ -82,7 +82,7 @@ class ColumnPolicy(Section):
     statistic: Literal["", "mean", "median", "mode"] = ""
     """What fill puts in: of the column's values in the train split. With interpolate: for groups without a value."""
     order_by: str = ""
-    """With interpolate: a column of numbers, dates or timestamps. Ties are ordered by image_id."""
+    """With interpolate: a column of numbers, dates or timestamps. Ties are ordered by id."""
     group_by: list[str] = Field(default=[])
     """With interpolate: only rows that are equal in these columns are neighbours."""
 

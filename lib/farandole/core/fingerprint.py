@@ -65,13 +65,13 @@ def mix64(values: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def hash_ids(image_ids: pa.Array | pa.ChunkedArray | Iterable[str]) -> np.ndarray:
+def hash_ids(ids: pa.Array | pa.ChunkedArray | Iterable[str]) -> np.ndarray:
     """One uint64 per image id, shape [n]; the same id gives the same hash in every process and version."""
-    if isinstance(image_ids, pa.Array | pa.ChunkedArray):
-        strings = np.asarray(image_ids.to_numpy(zero_copy_only=False) if isinstance(image_ids, pa.Array)
-                             else image_ids.to_numpy(), dtype=object)  # fmt: skip
+    if isinstance(ids, pa.Array | pa.ChunkedArray):
+        strings = np.asarray(ids.to_numpy(zero_copy_only=False) if isinstance(ids, pa.Array)
+                             else ids.to_numpy(), dtype=object)  # fmt: skip
     else:
-        strings = np.asarray(list(image_ids), dtype=object)
+        strings = np.asarray(list(ids), dtype=object)
     if len(strings) == 0:
         return np.empty(0, dtype=np.uint64)
     import pandas as pd  # here because it takes half a second, which a job that finds all up to date should not pay

@@ -84,7 +84,7 @@ def _run_training(spark: SparkSession, config: Config, data: Version, run: RunDi
     run.prepare(data.names)
     say(f"train: {train.num_ranks} ranks into {run.path}, {_resume_point(run)[1]}")
     if run.warm_start:
-        saved = read_saved_model(run.warm_start).class_names
+        saved = read_saved_model(run.warm_start).sample.class_names
         say(f"train: weights from {run.warm_start.parent}: {describe_classes(saved, manifest.class_names)}")
     tell_unused_gpus(spark.sparkContext, train.num_ranks)
     plan = plan_epoch(manifest, epoch=0, seed=train.seed, global_batch_size=train.global_batch_size)

@@ -14,7 +14,7 @@ class WrongImage:
 
     image: np.ndarray
     """Its pixels, uint8 [height, width, channels], with 1 or 3 channels."""
-    image_id: str
+    id: str
     label: str
     """The name of the class that the image is of."""
     predicted: str
@@ -29,7 +29,7 @@ class TrainImage:
 
     image: np.ndarray
     """Its pixels, uint8 [height, width, channels], with 1 or 3 channels, augmented as in the first epoch."""
-    image_id: str
+    id: str
     label: str
 
 
@@ -39,7 +39,7 @@ class RejectedImage:
 
     image: np.ndarray | None
     """Its pixels, uint8 [height, width, 3], or None where there is nothing to see, or no safe way to show it."""
-    image_id: str
+    id: str
     reason: str
     """One of schema.REASONS."""
     detail: str

@@ -29,11 +29,11 @@ def wrong_images(chosen: list[dict[str, Any]], manifest: Manifest, data: Path) -
     files = SplitFiles(data, manifest, "test")
     images = []
     for row in chosen:
-        image_id, batch = files.row(row["row"])
+        sample_id, batch = files.row(row["row"])
         images.append(
             WrongImage(
-                image=batch.images[0],
-                image_id=image_id,
+                image=batch.values["image"][0],
+                id=sample_id,
                 label=manifest.class_names[row["label"]],
                 predicted=manifest.class_names[row["predicted"]],
                 confidence=row["confidence"],
@@ -53,9 +53,9 @@ def train_images(augment: Callable[[Batch], Batch], manifest: Manifest, data: Pa
     files, num_rows = SplitFiles(data, manifest, "train"), manifest.splits["train"].num_rows
     images = []
     for number in range(min(NUM_TRAIN_IMAGES, num_rows)):
-        image_id, batch = files.row(number * num_rows // min(NUM_TRAIN_IMAGES, num_rows))
-        label = manifest.class_names[int(batch.labels[0])]
-        images.append(TrainImage(augment(batch).images[0], image_id, label))
+        sample_id, batch = files.row(number * num_rows // min(NUM_TRAIN_IMAGES, num_rows))
+        label = manifest.class_names[int(batch.values["label"][0])]
+        images.append(TrainImage(augment(batch).values["image"][0], sample_id, label))
     return images
 
 
@@ -76,8 +76,7 @@ def rejected_images(clean: Path, load: Load | None, rules: ImageRules) -> list[R
     rows = [row for row in in_turn if row is not None][:NUM_REJECTED_IMAGES]
     shown = preview_rules(rules)
     return [
-        RejectedImage(_picture(row["source"], load, shown), row["image_id"], row["reason"], row["detail"])
-        for row in rows
+        RejectedImage(_picture(row["source"], load, shown), row["id"], row["reason"], row["detail"]) for row in rows
     ]
 
 

@@ -30,7 +30,7 @@ class Accounting:
 
     def add(self, batch: Batch, files: SplitFiles) -> None:
         """Counts one batch."""
-        self.per_class += np.bincount(batch.labels, minlength=len(self.per_class))
+        self.per_class += np.bincount(batch.values[files.sample.classes], minlength=len(self.per_class))
         np.add.at(self.per_row_group, np.searchsorted(files.starts, batch.rows, side="right") - 1, 1)
         self.checksum = (self.checksum + id_checksum(batch.id_hashes, batch.copies)) % 2**64
 

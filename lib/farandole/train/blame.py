@@ -60,9 +60,9 @@ def blame(step: TrainStep, batch: Batch, files: SplitFiles, world: World, where:
 
 def _own_fault(step: TrainStep, batch: Batch, files: SplitFiles) -> str:
     """Empty when the losses and the gradient of this rank's rows are finite."""
-    if not len(batch.labels):
+    if not len(batch):
         return ""
-    losses, gradient_is_finite = step.alone(batch.images, batch.labels)
+    losses, gradient_is_finite = step.alone(batch.values)
     wrong = np.flatnonzero(~np.isfinite(losses))
     if len(wrong):
         first = _name(files, int(batch.rows[wrong[0]]))

@@ -16,6 +16,7 @@ from farandole.errors import DataError
 from farandole.train.horovod.distributed import sum_integers
 from farandole.train.progress import Progress
 from farandole.train.run.saved_model import load_model
+from farandole.train.step import signature_of
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Evaluator:
         self._manifest = manifest
         self._world = world
         self._batch_size = rules.batch_size
-        image = manifest.image
-        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
+        self._classes = manifest.sample.classes
+        (name,) = manifest.sample.inputs
 
-        def forward(images: Any, labels: Any) -> tuple[Any, Any, Any]:
-            logits = tf.zeros([])
-            for weight, view in views(images, rules.views):
+        def forward(values: dict[str, Any]) -> tuple[Any, Any, Any]:
+            logits, labels = tf.zeros([]), values[self._classes]
+            for weight, view in views(values[name], rules.views):
                 logits += weight * tf.cast(model(view, training=False), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
             return tf.argmax(logits, axis=1), losses, tf.reduce_max(tf.nn.softmax(logits), axis=1)
 
-        self._forward = tf.function(forward, input_signature=[pixels, tf.TensorSpec([None], tf.int32)], autograph=False)
+        self._forward = tf.function(forward, input_signature=[signature_of(manifest.sample)], autograph=False)
 
     def run(self, files: SplitFiles, split: str, num_wrong: int = 0) -> tuple[Counts, list[Wrong]]:
         """Counts over the whole split, the same on every rank, and this rank's most confidently wrong rows.
@@ -64,10 +65,11 @@ class Evaluator:
         self._progress.enter(Phase.READING)
         for batch in read_rows(files, start, stop, self._batch_size):
             self._progress.enter(Phase.EVALUATING)
-            predicted, losses, confidence = (t.numpy() for t in self._forward(batch.images, batch.labels))
-            counts.add(batch.labels, predicted, losses)
-            misses = np.flatnonzero(predicted != batch.labels)
-            found = (batch.rows, batch.labels, predicted, confidence)
+            predicted, losses, confidence = (t.numpy() for t in self._forward(batch.values))
+            labels = batch.values[self._classes]
+            counts.add(labels, predicted, losses)
+            misses = np.flatnonzero(predicted != labels)
+            found = (batch.rows, labels, predicted, confidence)
             wrong += [Wrong(*(column[i].item() for column in found)) for i in misses]
             wrong = sorted(wrong, key=lambda w: (-w.confidence, w.row))[:num_wrong]
             self._progress.enter(Phase.READING)
@@ -117,11 +119,8 @@ def evaluate_saved_model(
         DataError: the model was trained for other images or classes than the data set has.
     """
     model, saved = load_model(directory)
-    if (saved.image, saved.class_names) != (manifest.image, manifest.class_names):
-        raise DataError(
-            f"the model in {directory} takes {saved.image} of classes {saved.class_names}; "
-            f"the data set has {manifest.image} of classes {manifest.class_names}"
-        )
+    if saved.sample != manifest.sample:
+        raise DataError(f"the model in {directory} is for {saved.sample}; the data set has {manifest.sample}")
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
     evaluator = Evaluator(model, manifest, world, rules, progress)
     return evaluator.final_figures(files, rules.num_wrong_images)

@@ -62,17 +62,16 @@ def set_up(
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in manifest.splits}
     history = History(directory, world.is_leader)
     run = Run(config.train, config.augment, manifest, files, directory, history, world, progress)
-    image = manifest.image
     model = build_model(
         config.model.name,
         config.model.arguments,
-        image_shape=(image.height, image.width, image.channels),
+        image_shape=manifest.sample.features["image"].shape,
         num_classes=len(manifest.class_names),
         seed=config.train.seed,
         precision=config.train.precision,
     )
     weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
-    step = TrainStep(model, config.train, image, [weights[name] for name in manifest.class_names])
+    step = TrainStep(model, config.train, manifest.sample, [weights[name] for name in manifest.class_names])
     progress.has_entered_sum = step.has_entered_sum
     evaluator = Evaluator(model, manifest, world, config.evaluate, progress)
     return run, State(run, model, step.optimizer), step, evaluator
@@ -114,7 +113,7 @@ def _train_epoch(run: Run, state: State, step: TrainStep, plan: EpochPlan) -> No
         for batch in batches:
             run.progress.enter(Phase.COMPUTING)
             rate, num_rows = run.learning_rate(state.position.global_step), plan.batch_rows(state.position.step)
-            result = step(batch.images, batch.labels, batch_rows=num_rows, learning_rate=rate)
+            result = step(batch.values, batch_rows=num_rows, learning_rate=rate)
             run.progress.finish_step(state.position.global_step + 1, plan.epoch)
             if not result.is_finite:
                 raise blame(step, batch, run.files["train"], run.world, run.where(state.position))

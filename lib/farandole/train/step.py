@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from farandole.config.train import Train
-from farandole.core.dataset.manifest import ImageEntry
+from farandole.core.dataset.sample import Sample
 from farandole.train.horovod.distributed import sum_tensors
 from farandole.train.models.layers import GlobalBatchNorm, counting
 from farandole.train.optimizers import Muon
@@ -32,7 +32,7 @@ class TrainStep:
     2 ranks with 8 rows each compute what 1 rank computes with 16, up to the rounding of float32 additions.
     """
 
-    def __init__(self, model: Any, train: Train, image: ImageEntry, class_weights: list[float]) -> None:
+    def __init__(self, model: Any, train: Train, sample: Sample, class_weights: list[float]) -> None:
         self.optimizer = make_optimizer(train)
         self.optimizer.build(model.trainable_variables)
         self._model = model
@@ -41,11 +41,10 @@ class TrainStep:
         self._num_sums = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._num_steps = 0
         self._sums_inside = any(isinstance(layer, GlobalBatchNorm) for layer in model.layers)
-        pixels = tf.TensorSpec([None, image.height, image.width, image.channels], tf.uint8)
+        self._sample = sample
         scalar = tf.TensorSpec([], tf.float32)
-        labels = tf.TensorSpec([None], tf.int32)
         counted = tf.TensorSpec([None], tf.float32)
-        signature = [pixels, labels, counted, scalar, scalar]
+        signature = [signature_of(sample), counted, scalar, scalar]
         # AutoGraph would leave files in the temporary directory of a rank that ends without a farewell, as they all do.
         self._graph = tf.function(self._compute, input_signature=signature, autograph=False)
 
@@ -53,21 +52,20 @@ class TrainStep:
         """Builds the graph, if it is not there yet: the first step would do it otherwise."""
         self._graph.get_concrete_function()
 
-    def __call__(self, images: Any, labels: Any, *, batch_rows: int, learning_rate: float) -> StepResult:
+    def __call__(self, values: dict[str, Any], *, batch_rows: int, learning_rate: float) -> StepResult:
         """Applies one step.
 
         Args:
-            images: uint8 [n, height, width, channels], this rank's rows; n may be 0.
-            labels: int32 [n].
+            values: this rank's rows by feature, [n, *shape]; n may be 0.
             batch_rows: rows of the global batch, over all ranks.
             learning_rate: of this step.
         """
-        counted = np.ones(len(labels), np.float32)
-        if not len(labels):  # TensorFlow's convolutions on CPU fail on no rows: one blank row then counts for nothing
-            images, labels = np.zeros((1, *images.shape[1:]), np.uint8), np.zeros(1, np.int32)
+        counted = np.ones(len(values[self._sample.classes]), np.float32)
+        if not len(counted):  # TensorFlow's convolutions on CPU fail on no rows: one blank row then counts for nothing
+            values = {name: np.zeros((1, *one.shape), one.dtype) for name, one in self._sample.features.items()}
             counted = np.zeros(1, np.float32)
         self._num_steps += 1
-        loss_sum, num_correct, finite = self._graph(images, labels, counted, float(batch_rows), learning_rate)
+        loss_sum, num_correct, finite = self._graph(values, counted, float(batch_rows), learning_rate)
         return StepResult(float(loss_sum), int(num_correct), bool(finite))
 
     def has_entered_sum(self) -> bool:
@@ -77,13 +75,18 @@ class TrainStep:
         inside = self._sums_inside and self._num_steps > 1
         return inside or bool(self._num_sums.numpy() >= self._num_steps)
 
-    def alone(self, images: Any, labels: Any) -> tuple[np.ndarray, bool]:
+    def alone(self, values: dict[str, Any]) -> tuple[np.ndarray, bool]:
         """Losses of these rows, float32 [n], and whether their gradients are finite; no other rank takes part."""
         with tf.GradientTape() as tape:  # not as in training: layers may then ask other ranks for their statistics
-            losses = self._losses(tf.cast(self._model(images, training=False), tf.float32), labels)
+            losses = self._losses(*self._logits_and_labels(values, training=False))
             loss_sum = tf.reduce_sum(losses)
         gradients = tape.gradient(loss_sum, self._model.trainable_variables)
         return losses.numpy(), all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+    def _logits_and_labels(self, values: dict[str, Any], *, training: bool) -> tuple[Any, Any]:
+        (name,) = self._sample.inputs
+        logits = self._model(values[name], training=training)
+        return tf.cast(logits, tf.float32), values[self._sample.classes]
 
     def _losses(self, logits: Any, labels: Any) -> Any:
         """Cross-entropy per row, float32 [n], weighted by class."""
@@ -97,11 +100,11 @@ class TrainStep:
         return losses * tf.gather(self._class_weights, labels)
 
     def _compute(
-        self, images: Any, labels: Any, counted: Any, batch_rows: Any, learning_rate: Any
+        self, values: dict[str, Any], counted: Any, batch_rows: Any, learning_rate: Any
     ) -> tuple[Any, Any, Any]:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape, counting(counted):
-            logits = tf.cast(self._model(images, training=True), tf.float32)
+            logits, labels = self._logits_and_labels(values, training=True)
             loss_sum = tf.reduce_sum(self._losses(logits, labels) * counted)
             loss = loss_sum / batch_rows
         gradients = tape.gradient(loss, variables)
@@ -129,6 +132,11 @@ class TrainStep:
 
         tf.cond(finite, apply, lambda: False)  # the sums are the same on every rank, so all take the same branch
         return totals[0], totals[1], finite
+
+
+def signature_of(sample: Sample) -> dict[str, Any]:
+    """What a graph is given of a batch, whatever its number of rows."""
+    return {name: tf.TensorSpec([None, *one.shape], one.dtype) for name, one in sample.features.items()}
 
 
 def make_optimizer(train: Train) -> Any:

@@ -1,14 +1,16 @@
 """What readers hold of large pictures, and how much they read, by the real planner and made-up manifests."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from manifests import count_labels, file_entry, make_manifest, split_entry
+from manifests import count_labels, file_entry, make_manifest, sample_of, split_entry
 
 from farandole.config.load import parse_config
-from farandole.core.batches.reader import Batch, room_for
+from farandole.core.batches.reader import Batch, SplitFiles
 from farandole.core.batches.slice_reader import check_batches, check_memory, read_slice
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.plan.epoch_plan import plan_epoch, row_group_sizes, slice_for
+from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.core.plan.layout import rows_within
 from farandole.errors import ResourceError
 
@@ -62,26 +64,16 @@ def test_batches_that_cannot_fit_are_refused_before_there_is_data() -> None:
         check(256)
 
 
-class CountedFiles:
-    """Stands for SplitFiles: of pictures of one pixel that are nowhere, it counts the row groups that are read."""
-
-    shape = (1, 1, 1)
+class CountedFiles(SplitFiles):
+    """Of pictures of one pixel that are nowhere; it counts the row groups that are read."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.sizes = row_group_sizes(manifest, "train")
-        self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)])
-        self.images = self
+        super().__init__(Path("nowhere"), manifest.model_copy(update={"sample": sample_of(1, 1, 1)}), "train")
         self.num_rows_read = 0
-
-    def room(self, num_rows: int) -> np.ndarray:
-        return np.zeros((num_rows, *self.shape), np.uint8)
-
-    def take(self, stored: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        np.take(stored, places, axis=0, out=out)
 
     def read(self, row_group: int) -> Batch:
         self.num_rows_read += int(self.sizes[row_group])
-        batch = room_for(self.room(int(self.sizes[row_group])))
+        batch = self.room(int(self.sizes[row_group]))
         batch.rows[:] = np.arange(self.starts[row_group], self.starts[row_group + 1])
         return batch
 
@@ -92,7 +84,7 @@ def amplification(num_rows: int, side: int, num_ranks: int) -> float:
     plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=64 * num_ranks)
     files, trained = CountedFiles(manifest), np.zeros(num_rows, np.int64)
     for rank in range(num_ranks):
-        for batch in read_slice(files, slice_for(plan, rank, num_ranks)):  # type: ignore[arg-type]
+        for batch in read_slice(files, slice_for(plan, rank, num_ranks)):
             trained[batch.rows] += 1
     assert (trained == 1).all()
     return files.num_rows_read / num_rows

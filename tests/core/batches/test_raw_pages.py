@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from farandole.core.batches import raw_pages
-from farandole.core.batches.raw_pages import RawPages, find_images, find_pages
+from farandole.core.batches.raw_pages import RawPages, find_pages, find_values
 from farandole.core.dataset import parquet
 from farandole.core.dataset.manifest import FileEntry
 from farandole.core.dataset.parquet import OpenFiles, footer_bytes
@@ -50,17 +50,17 @@ def entry_of(path: Path) -> FileEntry:
 
 
 def read(path: Path, row_group: int, row_bytes: int = ROW_BYTES) -> np.ndarray | None:
-    return RawPages(OpenFiles(path.parent), row_bytes).read(entry_of(path), row_group)
+    return RawPages(OpenFiles(path.parent), "image", row_bytes).read(entry_of(path), row_group)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 300, 10**6])
 def test_every_row_group_is_what_was_written(tmp_path, monkeypatch, piece_bytes):
     monkeypatch.setattr(raw_pages, "_PIECE_BYTES", piece_bytes)
     path, first = tmp_path / "x.parquet", 0
-    images, pages = write(path), RawPages(OpenFiles(tmp_path), ROW_BYTES)
+    images, pages = write(path), RawPages(OpenFiles(tmp_path), "image", ROW_BYTES)
     for row_group, size in enumerate(ROW_GROUPS):
         with path.open("rb") as source:
-            found = find_pages("x", source, pq.read_metadata(path), row_group, ROW_BYTES)
+            found = find_pages("x", source, pq.read_metadata(path), row_group, "image", ROW_BYTES)
         assert found is not None
         assert (len(found.starts) > 1) == (size > 1)  # several pages, so that their borders are crossed
         for _ in range(2):
@@ -87,9 +87,9 @@ def test_where_each_image_of_a_file_begins(tmp_path):
     path = tmp_path / "x.parquet"
     images, footer = write(path), pq.read_metadata(path)
     with path.open("rb") as source:
-        starts = find_images("x", source, footer, ROW_BYTES)
+        starts = find_values("x", source, footer, "image", ROW_BYTES)
         assert starts is not None
-        assert find_images("x", source, footer, ROW_BYTES + 1) is None
+        assert find_values("x", source, footer, "image", ROW_BYTES + 1) is None
     stored = np.frombuffer(path.read_bytes(), np.uint8)
     assert np.array_equal(stored[starts[:, None] + np.arange(ROW_BYTES)], images)
 
@@ -103,8 +103,8 @@ def test_images_of_several_sizes_are_refused_where_they_add_up(tmp_path):
     table = pa.table([pa.array([b"abc", b"a"], pa.binary())], pa.schema([pa.field("image", pa.binary(), False)]))
     pq.write_table(table, tmp_path / "x.parquet", **PLAIN)
     entry = entry_of(tmp_path / "x.parquet").model_copy(update={"num_rows": 2, "row_groups": [2]})
-    with pytest.raises(DataError, match=r"x\.parquet, row group 0 holds images of other sizes than 2 bytes"):
-        RawPages(OpenFiles(tmp_path), 2).read(entry, 0)
+    with pytest.raises(DataError, match=r"x\.parquet, row group 0 holds other sizes of 'image' than 2 bytes"):
+        RawPages(OpenFiles(tmp_path), "image", 2).read(entry, 0)
 
 
 def test_pages_without_a_checksum_are_refused(tmp_path):
@@ -117,13 +117,13 @@ def test_pages_without_a_checksum_are_refused(tmp_path):
 def test_one_flipped_bit_is_named_whenever_it_flips(tmp_path, at):
     path = tmp_path / "x.parquet"
     images, entry = write(path), entry_of(path)
-    reader = RawPages(OpenFiles(tmp_path), ROW_BYTES)
+    reader = RawPages(OpenFiles(tmp_path), "image", ROW_BYTES)
     assert np.array_equal(reader.read(entry, 2), images[-700:])
     data = bytearray(path.read_bytes())
     data[data.index((images[-700] if at == "first page" else images[-1]).tobytes())] ^= 4
     with path.open("r+b") as file:  # the same file, which stays open
         file.write(data)
-    for of in (reader, RawPages(OpenFiles(tmp_path), ROW_BYTES)):
+    for of in (reader, RawPages(OpenFiles(tmp_path), "image", ROW_BYTES)):
         with pytest.raises(
             DataError, match=r"x\.parquet, row group 2, column 'image': the page at byte \d+ has CRC32 "
         ):
@@ -133,7 +133,7 @@ def test_one_flipped_bit_is_named_whenever_it_flips(tmp_path, at):
 
 def test_a_file_that_was_cut_afterwards_is_named(tmp_path):
     write(tmp_path / "x.parquet")
-    entry, reader = entry_of(tmp_path / "x.parquet"), RawPages(OpenFiles(tmp_path), ROW_BYTES)
+    entry, reader = entry_of(tmp_path / "x.parquet"), RawPages(OpenFiles(tmp_path), "image", ROW_BYTES)
     reader.read(entry, 0)
     os.truncate(tmp_path / "x.parquet", 10_000)
     with pytest.raises(DataError, match=r"x\.parquet, row group 0, column 'image': .* ends \d+ bytes early"):
@@ -156,10 +156,10 @@ def test_reads_that_give_less_are_continued_and_failing_ones_named(tmp_path, mon
     path = tmp_path / "x.parquet"
     images, files = write(path), OpenFiles(tmp_path)
     monkeypatch.setattr(files, "source", lambda entry: FewBytes(path))
-    assert np.array_equal(RawPages(files, ROW_BYTES).read(entry_of(path), 0), images[:1000])
+    assert np.array_equal(RawPages(files, "image", ROW_BYTES).read(entry_of(path), 0), images[:1000])
     monkeypatch.setattr(files, "source", lambda entry: BadDisk(path))
     with pytest.raises(DataError, match=r"x\.parquet, row group 0 cannot be read: .*Input/output error"):
-        RawPages(files, ROW_BYTES).read(entry_of(path), 0)
+        RawPages(files, "image", ROW_BYTES).read(entry_of(path), 0)
 
 
 def test_a_file_that_is_not_the_manifests_is_named_and_few_are_open(tmp_path, monkeypatch):
@@ -168,7 +168,7 @@ def test_a_file_that_is_not_the_manifests_is_named_and_few_are_open(tmp_path, mo
     for number in range(4):
         path = tmp_path / f"{number}.parquet"
         write(path)
-        RawPages(files, ROW_BYTES).read(entry_of(path), 1)
+        RawPages(files, "image", ROW_BYTES).read(entry_of(path), 1)
         found.append(files.source(entry_of(path)))
     assert [source.closed for source in found] == [True, True, False, False]
     entry = entry_of(path)

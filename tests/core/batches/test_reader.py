@@ -10,20 +10,20 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from manifests import sample_of
 from PIL import Image
 
 from balanced_data import write_balanced
-from farandole.core.batches.reader import COLUMNS, Batch, SplitFiles, concatenate, read_rows
+from farandole.core.batches.reader import SplitFiles, concatenate, read_rows
 from farandole.core.batches.slice_reader import check_memory, read_slice
-from farandole.core.batches.stored_images import StoredImages, decode_jpeg
+from farandole.core.batches.stored_columns import StoredColumn, decode_jpeg
 from farandole.core.dataset import parquet
-from farandole.core.dataset.manifest import ImageEntry
 from farandole.core.dataset.parquet import open_file, read_row_group
+from farandole.core.dataset.sample import Feature
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
 from farandole.errors import DataError, ResourceError
 from planned_rows import rows_at
 
-FIELDS = list(Batch.__dataclass_fields__)
 ROW_GROUPS = [[7, 8], [8, 7, 7], [9]]
 
 
@@ -60,7 +60,7 @@ def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size
     rows = []
     for rank in range(world_size):  # there is one stream, which both must read
         files = SplitFiles(tmp_path, manifest, "train")
-        table, pages, tables, images = files._table, files._raw, [], []
+        table, pages, tables, images = files._table, files._pages["image"], [], []
 
         def read_table(group, columns, table=table, tables=tables):
             tables.append((group, columns))
@@ -73,7 +73,7 @@ def test_rows_that_windows_share_are_read_once(tmp_path, monkeypatch, world_size
         monkeypatch.setattr(files, "_table", read_table)
         monkeypatch.setattr(pages, "read", read_pages)
         rows += [row for batch in read_slice(files, slice_for(plan, rank, world_size)) for row in batch.rows.tolist()]
-        wanted = [name for name in COLUMNS if name != "image" or through == "arrow"]
+        wanted = [*(["image"] if through == "arrow" else []), "id", "label", "copy", "row"]
         assert sorted(tables) == [(group, wanted) for group in range(7)]
         assert sorted(images) == list(range(7))
     assert sorted(rows) == list(range(43))
@@ -86,8 +86,8 @@ def test_pixels_labels_and_ids_belong_together(data):
     plan = plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10)
     for batch in read_slice(files, slice_for(plan, 0, 1)):
         for i, row in enumerate(batch.rows.tolist()):
-            assert batch.images[i].tobytes() == table["image"][row].as_py()
-            assert batch.labels[i] == table["label"][row].as_py()
+            assert batch.values["image"][i].tobytes() == table["image"][row].as_py()
+            assert batch.values["label"][i] == table["label"][row].as_py()
 
 
 def test_read_rows_is_the_split_in_order(data):
@@ -104,11 +104,11 @@ def test_one_row_is_given_with_its_id(data):
     files = SplitFiles(root, manifest, "train")
     table = pa.concat_tables([pq.read_table(path) for path in files.paths])
     for number in (0, 6, 7, 36, 45):  # the first and the last of row groups and files among them
-        image_id, row = files.row(number)
-        assert image_id == table["image_id"][number].as_py()
-        assert row.images.tobytes() == table["image"][number].as_py()
-        assert row.images.shape == (1, 8, 8, 1)
-        assert row.labels.tolist() == [table["label"][number].as_py()]
+        sample_id, row = files.row(number)
+        assert sample_id == table["id"][number].as_py()
+        assert row.values["image"].tobytes() == table["image"][number].as_py()
+        assert row.values["image"].shape == (1, 8, 8, 1)
+        assert row.values["label"].tolist() == [table["label"][number].as_py()]
 
 
 def flip(path, at):
@@ -133,8 +133,7 @@ def bits_of(path, row_group, columns):
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])  # through our own reading of pages, and through Arrow's
 def test_a_flipped_bit_is_named_by_who_reads_it_or_changes_nothing(tmp_path, encoding):
     manifest = write_balanced(tmp_path, train=[[40, 30]], side=16)
-    image = ImageEntry(height=16, width=16, channels=1, encoding=encoding)
-    manifest = manifest.model_copy(update={"image": image})
+    manifest = manifest.model_copy(update={"sample": sample_of(16, 16, 1, encoding=encoding)})
     opened, rng = SplitFiles(tmp_path, manifest, "train"), np.random.default_rng(0)
     whole, path = [opened.read(group) for group in range(2)], opened.paths[0]
     outcomes = Counter()
@@ -145,7 +144,7 @@ def test_a_flipped_bit_is_named_by_who_reads_it_or_changes_nothing(tmp_path, enc
                 for files in (SplitFiles(tmp_path, manifest, "train"), opened):
                     try:
                         found = files.read(group)
-                        same = all(np.array_equal(getattr(found, n), getattr(whole[group], n)) for n in FIELDS)
+                        same = all(map(np.array_equal, found.arrays(), whole[group].arrays()))
                         outcomes[column, "missed, and nothing changed" if same else "missed"] += 1
                     except DataError as error:
                         is_named = f"{path}, row group {group}" in str(error)
@@ -206,11 +205,11 @@ def test_a_footer_is_parsed_once_unless_the_file_changes(tmp_path, monkeypatch):
 
 def test_wrong_image_size_and_label_are_refused(data):
     root, manifest = data
-    larger = manifest.model_copy(update={"image": ImageEntry(height=9, width=8, channels=1, encoding="raw")})
+    larger = manifest.model_copy(update={"sample": sample_of(9, 8, 1)})
     files = SplitFiles(root, larger, "train")
-    with pytest.raises(DataError, match=r"images of \[64\] bytes; expected 72"):
+    with pytest.raises(DataError, match=r"column 'image' has values of \[64\] bytes; expected 72"):
         files.read(0)
-    fewer = manifest.model_copy(update={"class_names": ["ant"]})
+    fewer = manifest.model_copy(update={"sample": sample_of(8, 8, 1, class_names=["ant"])})
     files = SplitFiles(root, fewer, "train")
     with pytest.raises(DataError, match=r"labels from 0 to 2; expected 0 to 0"):
         files.read(0)
@@ -227,30 +226,29 @@ def test_jpeg_images_have_the_pixels_that_pillow_gives(channels, quality):
     rng = np.random.default_rng(0)
     shape = (5, 23, 17, 3) if channels == 3 else (5, 23, 17)
     stored = [encoded(pixels, quality=quality) for pixels in rng.integers(0, 256, shape, dtype=np.uint8)]
-    images = StoredImages(ImageEntry(height=23, width=17, channels=channels, encoding="jpeg"))
-    expected = np.stack([np.asarray(Image.open(BytesIO(data))).reshape(images.shape) for data in stored])
-    column = images.column(pa.array(stored), "a file")
-    assert np.array_equal(images.pixels(column), expected)
-    out = np.zeros((3, *images.shape), np.uint8)
+    images = StoredColumn("image", Feature(dtype="uint8", shape=[23, 17, channels], encoding="jpeg"))
+    expected = np.stack([np.asarray(Image.open(BytesIO(data))).reshape(images.feature.shape) for data in stored])
+    column = images.read(pa.array(stored), "a file")
+    assert np.array_equal(images.decode(column), expected)
+    out = images.empty(3)
     images.take(column, np.array([4, 0, 4]), out)
     assert np.array_equal(out, expected[[4, 0, 4]])
 
 
 def test_stored_jpegs_that_are_none_are_refused():
     data = encoded(np.full((3, 4, 3), 200, np.uint8))
-    image, out = ImageEntry(height=3, width=4, channels=3, encoding="jpeg"), np.empty((3, 4, 3), np.uint8)
     with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(3, 4, 1\)"):
-        decode_jpeg(data, image.model_copy(update={"channels": 1}), out)
+        decode_jpeg(data, np.empty((3, 4, 1), np.uint8))
     with pytest.raises(DataError, match=r"has shape \(3, 4, 3\); the manifest says \(4, 3, 3\)"):
-        decode_jpeg(data, image.model_copy(update={"height": 4, "width": 3}), out)
+        decode_jpeg(data, np.empty((4, 3, 3), np.uint8))
     for damaged in (b"text", b"", data[:-12]):
         with pytest.raises(DataError, match="no readable JPEG"):
-            decode_jpeg(damaged, image, out)
+            decode_jpeg(damaged, np.empty((3, 4, 3), np.uint8))
 
 
 def test_a_jpeg_that_cannot_be_decoded_is_named(tmp_path):
     manifest = write_balanced(tmp_path, train=[[5], [4, 4]])  # raw pictures, which are no JPEGs
-    other = manifest.model_copy(update={"image": ImageEntry(height=8, width=8, channels=1, encoding="jpeg")})
+    other = manifest.model_copy(update={"sample": sample_of(8, 8, 1, encoding="jpeg")})
     files = SplitFiles(tmp_path, other, "train")
     own = slice_for(plan_epoch(other, epoch=0, seed=0, global_batch_size=3), 0, 1)
     with pytest.raises(DataError, match=r"part-0000[01].parquet, row group [01]: a stored image is no readable JPEG"):
@@ -266,14 +264,14 @@ def test_later_epochs_read_images_alone_and_find_the_same(data, monkeypatch, thr
     root, manifest = data
     files = SplitFiles(root, manifest, "train")
     if through == "arrow":
-        monkeypatch.setattr(files._raw, "read", lambda *_: None)
+        monkeypatch.setattr(files._pages["image"], "read", lambda *_: None)
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=10), 0, 1)
     first = concatenate(list(read_slice(files, own)))
     read, columns = files._table, []
     monkeypatch.setattr(files, "_table", lambda group, names: columns.append(names) or read(group, names))
     again = concatenate(list(read_slice(files, own)))
     assert columns == ([] if through == "pages" else [["image"]] * 6)
-    assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in Batch.__dataclass_fields__)
+    assert all(map(np.array_equal, first.arrays(), again.arrays()))
     monkeypatch.setattr("farandole.core.batches.reader.MAX_REMEMBERED_ROWS", 20)  # two row groups of 7 and 8 rows
     files = SplitFiles(root, manifest, "train")
     for _ in range(2):
@@ -289,10 +287,11 @@ def test_memory_is_used_again_but_not_under_a_batch_that_somebody_holds(data, mo
     held = list(read_slice(files, own))
     table = pa.concat_tables([pq.read_table(path) for path in files.paths])
     for batch in held:
-        assert [image.tobytes() for image in batch.images] == [table["image"][row].as_py() for row in batch.rows]
+        images = [image.tobytes() for image in batch.values["image"]]
+        assert images == [table["image"][row].as_py() for row in batch.rows]
     addresses, steps = set(), 0
     for batch in read_slice(files, own):
-        addresses.add(batch.images.ctypes.data)
+        addresses.add(batch.values["image"].ctypes.data)
         steps += 1
     assert steps == 12
     assert len(addresses) < steps
@@ -312,8 +311,8 @@ def test_the_pool_is_no_longer_than_the_rows_that_there_are(data, monkeypatch):
     """A plan of few row groups has one window of 16,384 rows, whatever the size of the data set."""
     root, manifest = data
     files, asked = SplitFiles(root, manifest, "train"), []
-    room = files.images.room
-    monkeypatch.setattr(files.images, "room", lambda rows: asked.append(rows) or room(rows))
+    room = files.room
+    monkeypatch.setattr(files, "room", lambda rows: asked.append(rows) or room(rows))
     own = slice_for(plan_epoch(manifest, epoch=0, seed=0, global_batch_size=4), 0, 1)
     assert sum(len(batch) for batch in read_slice(files, own)) == own.plan.num_rows
     assert asked == [own.plan.num_rows]

@@ -8,21 +8,21 @@ import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifests import make_manifest, split_entry
+from manifests import make_manifest, sample_of, split_entry
 
-from farandole.core.batches.reader import COLUMNS, SplitFiles
-from farandole.core.dataset.manifest import FileEntry, ImageEntry
+from farandole.core.batches.reader import SplitFiles
+from farandole.core.dataset.manifest import FileEntry
 from farandole.core.dataset.parquet import write_rows
 from farandole.core.dataset.schema import BALANCED, CLASS_NAME
 
 NAMES = ["ant", "büg", *(f"a class of a long name, number {number:04d}" for number in range(998))]
-IMAGE = ImageEntry(height=4, width=2, channels=3, encoding="raw")
+SAMPLE = sample_of(4, 2, 3, class_names=NAMES)
 
 
 def rows(labels: list[int], first: int = 0, schema: pa.Schema = BALANCED) -> pa.Table:
     numbers = np.arange(first, first + len(labels))
     columns = {
-        "image_id": [str(number) for number in numbers],
+        "id": [str(number) for number in numbers],
         "image": [np.full(24, number, np.uint8).tobytes() for number in numbers],
         "label": pa.array(labels, pa.int32()),
         "content_hash": pa.array(numbers, pa.int64()),
@@ -34,7 +34,7 @@ def rows(labels: list[int], first: int = 0, schema: pa.Schema = BALANCED) -> pa.
 
 def written(root: Path, schema: pa.Schema = BALANCED) -> FileEntry:
     groups = [rows([1, 0, 1], schema=schema), rows([999, 999], 3, schema)]
-    return write_rows(root, "data/split=train/part-00000.parquet", schema, groups, IMAGE, NAMES)
+    return write_rows(root, "data/split=train/part-00000.parquet", schema, groups, SAMPLE)
 
 
 def test_pandas_has_the_classes_by_name_and_the_shape_of_a_picture(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_pandas_has_the_classes_by_name_and_the_shape_of_a_picture(tmp_path: Pat
     frame = pandas.read_parquet(path)
     assert frame.class_name.tolist() == ["büg", "ant", "büg", NAMES[999], NAMES[999]]
     metadata = pq.read_schema(path).metadata
-    assert metadata[b"image_encoding"] == b"raw"
+    assert (metadata[b"image_encoding"], metadata[b"image_dtype"]) == (b"raw", b"uint8")
     shape = json.loads(metadata[b"image_shape"])
     assert np.frombuffer(frame.image[4], np.uint8).reshape(shape).shape == (4, 2, 3)
 
@@ -62,9 +62,9 @@ def test_names_are_a_dictionary_of_those_that_occur_and_weigh_little_on_who_read
         {"train": split_entry(dict.fromkeys(NAMES, 0) | {"ant": 1, "büg": 2, NAMES[999]: 2}, [entry])},
         stage="rebalance", image_shape=(4, 2, 3),
     )  # fmt: skip
-    assert CLASS_NAME.name not in COLUMNS
     files = SplitFiles(tmp_path, manifest, "train")
-    assert [files.read(group).labels.tolist() for group in range(2)] == [[1, 0, 1], [999, 999]]
+    assert CLASS_NAME.name not in files.columns
+    assert [files.read(group).values["label"].tolist() for group in range(2)] == [[1, 0, 1], [999, 999]]
 
 
 def test_a_side_column_of_that_name_stays_the_users(tmp_path: Path) -> None:

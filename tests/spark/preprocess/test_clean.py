@@ -71,7 +71,7 @@ def rows_of(config: Config, folder: str) -> pa.Table:
 def quarantine_of(config: Config) -> dict[str, str]:
     table = rows_of(config, "quarantine")
     assert table.schema.names == QUARANTINE.names
-    return dict(zip(table["image_id"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    return dict(zip(table["id"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
 def hashes_of(directory: Path) -> dict[str, str]:
@@ -138,21 +138,19 @@ def test_every_record_ends_in_one_place(cleaned: tuple[Config, Manifest]) -> Non
     deduplicated = rows_of(messy, "deduplicated")
     assert deduplicated.schema.names == DEDUPLICATED.names
     assert deduplicated.to_pylist() == [
-        {"image_id": name, "source": name, "kept_image_id": kept}
+        {"id": name, "source": name, "kept_id": kept}
         for name, kept in (
             ("class 0 ü/copy of 03.bmp", "class 0 ü/03.png"),
             ("class 1 ü/31.png", "class 1 ü/00 first.png"),
         )
     ]
-    kept = rows_of(messy, "data/split=*")["image_id"].to_pylist()
-    everywhere = [*kept, *quarantine_of(messy), *deduplicated["image_id"].to_pylist()]
-    assert sorted(everywhere) == listing_of(messy)["image_id"].to_pylist()
+    kept = rows_of(messy, "data/split=*")["id"].to_pylist()
+    everywhere = [*kept, *quarantine_of(messy), *deduplicated["id"].to_pylist()]
+    assert sorted(everywhere) == listing_of(messy)["id"].to_pylist()
     assert {"class 0 ü/cmyk.jpg", "class 0 ü/deep.png", "class 0 ü/palette.gif", "class 0 ü/alpha.png"} <= set(kept)
     assert (manifest.input_rows, manifest.deduplicated_rows, len(kept)) == (75, 2, 64)
     assert manifest.quarantine == Counter(quarantine_of(messy).values())
-    details = dict(
-        zip(*(rows_of(messy, "quarantine")[name].to_pylist() for name in ("image_id", "detail")), strict=True)
-    )
+    details = dict(zip(*(rows_of(messy, "quarantine")[name].to_pylist() for name in ("id", "detail")), strict=True))
     assert details["class 2 ü/doubtful.png"] == "the same picture is labelled 'class 1 ü', 'class 2 ü'"
     assert details["notes.txt"] == "not in a class folder"
 
@@ -172,8 +170,8 @@ def test_the_manifest_tells_what_is_in_the_files(cleaned: tuple[Config, Manifest
         assert rows["class_name"].to_pylist() == [manifest.class_names[label] for label in rows["label"].to_pylist()]
         assert all(file.sha256 == hashes_of(directory)[file.path] for file in entry.files)
         assert list(entry.class_counts.values()) == np.bincount(rows["label"].to_numpy(), minlength=3).tolist()
-        assert entry.id_checksum == f"{id_checksum(hash_ids(rows['image_id']), 0):016x}"
-        folders = [image_id.split("/")[0] for image_id in rows["image_id"].to_pylist()]
+        assert entry.id_checksum == f"{id_checksum(hash_ids(rows['id']), 0):016x}"
+        folders = [sample_id.split("/")[0] for sample_id in rows["id"].to_pylist()]
         assert [manifest.class_names[label] for label in rows["label"].to_pylist()] == folders
 
 
@@ -181,7 +179,7 @@ def test_pixels_hashes_and_statistics_are_those_of_the_images(cleaned: tuple[Con
     messy, manifest = cleaned
     rows = rows_of(messy, "data/split=*").to_pylist()
     for row in rows:
-        decoded = image.decode((Path(messy.data.path) / row["image_id"]).read_bytes(), messy.image)
+        decoded = image.decode((Path(messy.data.path) / row["id"]).read_bytes(), messy.image)
         assert row["image"] == decoded.tobytes()
         digest = hashlib.blake2b(b"(8, 8, 3)" + row["image"], digest_size=16).digest()
         assert row["content_hash"] == int.from_bytes(digest[:8], "little", signed=True)
@@ -208,7 +206,7 @@ def test_a_rerun_and_any_parallelism_give_the_same_bytes(
     assert sum(len(split.files) for split in manifest.splits.values()) > 8
     first = hashes_of(messy.work / "clean")
     for file in (file for split in manifest.splits.values() for file in split.files):
-        keys = hash_ids(pq.ParquetFile(messy.work / "clean" / file.path).read()["image_id"])
+        keys = hash_ids(pq.ParquetFile(messy.work / "clean" / file.path).read()["id"])
         assert (np.diff(keys.astype(object)) > 0).all()  # classes begin the ids, so that they are mixed
         assert set(files_by_hash(keys, 8)) == {int(file.path[-13:-8])}
     monkeypatch.setattr(place_parts, "MAX_GROUPS", 3)  # each of three parts
@@ -283,7 +281,7 @@ def test_given_splits_are_kept_and_test_wins_over_val_over_train(spark: SparkSes
     put(raw / "test/c1/from val.png", picture(21))  # also valid/c1/21.png
     put(raw / "valid/c1/from train.png", picture(1))  # also train/c1/01.png
     manifest = run(spark, config)
-    kept = {row["image_id"]: row["kept_image_id"] for row in rows_of(config, "deduplicated").to_pylist()}
+    kept = {row["id"]: row["kept_id"] for row in rows_of(config, "deduplicated").to_pylist()}
     assert kept == {
         "train/c0/00.png": "test/c0/again.png",
         "train/c1/01.png": "valid/c1/from train.png",
@@ -291,7 +289,7 @@ def test_given_splits_are_kept_and_test_wins_over_val_over_train(spark: SparkSes
     }
     assert {split: entry.num_rows for split, entry in manifest.splits.items()} == {"train": 18, "val": 6, "test": 8}
     for split, prefix in (("train", "train/"), ("val", "valid/"), ("test", "test/")):
-        assert all(row.startswith(prefix) for row in rows_of(config, f"data/split={split}")["image_id"].to_pylist())
+        assert all(row.startswith(prefix) for row in rows_of(config, f"data/split={split}")["id"].to_pylist())
 
 
 def test_digits_need_no_files_and_jpeg_is_stored_on_request(spark: SparkSession, tmp_path: Path) -> None:
@@ -384,7 +382,7 @@ def test_a_name_without_an_image_is_no_class(
     assert manifest.quarantine == {"not_an_image": 1}
     assert f"warning: '{unused}': no usable image, hence no class" in capfd.readouterr().err
     rows = rows_of(config, "data/split=*").to_pylist()
-    assert {(row["image_id"].split("/")[0], row["label"]) for row in rows} == {("cat", 0), ("owl", 1)}
+    assert {(row["id"].split("/")[0], row["label"]) for row in rows} == {("cat", 0), ("owl", 1)}
     counts = [entry.class_counts for entry in manifest.splits.values()]
     assert {name: sum(count[name] for count in counts) for name in manifest.class_names} == {"cat": 20, "owl": 20}
 
@@ -393,7 +391,7 @@ def splits_of(config: Config) -> dict[str, str]:
     return {
         row: split
         for split in ("train", "val", "test")
-        for row in rows_of(config, f"data/split={split}")["image_id"].to_pylist()
+        for row in rows_of(config, f"data/split={split}")["id"].to_pylist()
     }
 
 

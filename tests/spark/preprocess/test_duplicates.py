@@ -30,7 +30,7 @@ def test_find_dropped_on_literal_rows() -> None:
         (5, "m", "m", none, 5, b"copy", 7),
         (5, "n", "n", none, 5, b"copy", -7),
     ]
-    names = ("part", "image_id", "source", "split", "label", "digest", "original")
+    names = ("part", "id", "source", "split", "label", "digest", "original")
     dropped = duplicates.find_dropped(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
     assert [tuple(row.values()) for row in dropped.to_pylist()] == [
         (0, "a", "a", "c", [5]),
@@ -61,7 +61,7 @@ def test_tasks_share_the_digests_out(
         numbers, ids, found = (list(column) for column in zip(*rows, strict=True))
         same = {name: [value] * len(rows) for name, value in (("split", -1), ("label", 5), ("original", 0))}
         same["split_key"] = same["original"]
-        parts.append(pa.table({"part": numbers, "image_id": ids, "source": ids, "digest": found, **same}))
+        parts.append(pa.table({"part": numbers, "id": ids, "source": ids, "digest": found, **same}))
         (tmp_path / "parts").mkdir(exist_ok=True)
         pq.write_table(parts[-1], tmp_path / f"parts/part-{part:05d}.parquet")
     monkeypatch.setattr(duplicates, "ROWS_PER_TASK", -(-23 // num_tasks))
@@ -77,7 +77,7 @@ def test_tasks_share_the_digests_out(
     duplicates.drop_duplicates(spark, Split(), source, tmp_path)
     assert len(list((tmp_path / "dropped").iterdir())) == num_tasks
     assert duplicates.read_dropped(Part(tmp_path, 0, source)).num_rows == 0
-    dropped = duplicates.read_dropped(Part(tmp_path, 1, source)).sort_by("image_id").to_pylist()
-    assert [(row["image_id"], row["kept_image_id"]) for row in dropped] == [
+    dropped = duplicates.read_dropped(Part(tmp_path, 1, source)).sort_by("id").to_pylist()
+    assert [(row["id"], row["kept_id"]) for row in dropped] == [
         (f"1/{index:02d}", f"0/{index:02d}") for index in range(1, 12)
     ]

@@ -116,7 +116,7 @@ def test_a_folder_that_grows_shrinks_and_changes(
     bmp(raw / "c1/05", 77)
     os.utime(raw / "c1/05", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert run(spark, config, capfd) == "preprocess: reused 28 of 38 pictures"
-    ids = pq.read_table(config.work / "clean/data", columns=["image_id"])["image_id"].to_pylist()
+    ids = pq.read_table(config.work / "clean/data", columns=["id"])["id"].to_pylist()
     assert {"c0/twin of 02", "c0/doubtful", "c1/05", "b0/60"} <= set(ids)
     whole = config_for(tmp_path, "whole", source="folder")
     assert run(spark, whole, capfd) == ""

@@ -39,9 +39,9 @@ def staged(spark: SparkSession, tmp_path: Path, **data: Any) -> tuple[dict[str, 
     images = StagedImages(staging).take(*(rows[name].to_numpy() for name in ("images", "start", "size")))
     found = {
         name: np.frombuffer(image, np.uint8).reshape(SIDE, SIDE)
-        for name, image in zip(rows["image_id"].to_pylist(), images.to_pylist(), strict=True)
+        for name, image in zip(rows["id"].to_pylist(), images.to_pylist(), strict=True)
     }
-    reasons = zip(rejected["image_id"].to_pylist(), rejected["detail"].to_pylist(), strict=True)
+    reasons = zip(rejected["id"].to_pylist(), rejected["detail"].to_pylist(), strict=True)
     return found, dict(reasons), scale
 
 

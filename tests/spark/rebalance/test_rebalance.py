@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifests import count_labels, make_manifest, split_entry
+from manifests import count_labels, make_manifest, sample_of, split_entry
 
 from farandole.config.load import parse_config
-from farandole.core.dataset.manifest import ImageEntry, Manifest, SplitEntry, Stats, read_manifest
+from farandole.core.dataset.manifest import Manifest, SplitEntry, Stats, read_manifest
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import CLEAN, SPLITS
 from farandole.core.fingerprint import hash_ids, id_checksum
@@ -26,15 +26,15 @@ COUNTS = {"train": [41, 13, 3], "val": [7, 5, 0], "test": [4, 2, 6]}
 SIDE = 4
 
 
-def image_of(image_id: str) -> bytes:
+def image_of(sample_id: str) -> bytes:
     """The only picture that belongs to this id."""
-    return (image_id.encode() * SIDE * SIDE * 3)[: SIDE * SIDE * 3]
+    return (sample_id.encode() * SIDE * SIDE * 3)[: SIDE * SIDE * 3]
 
 
 def rows_of(split: str, counts: list[int]) -> pa.Table:
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     ids = [f"{split}/{NAMES[label]}/ünï-{number}.png" for number, label in enumerate(labels)]
-    columns = [ids, [image_of(image_id) for image_id in ids], labels, np.arange(len(ids)) * 7]
+    columns = [ids, [image_of(sample_id) for sample_id in ids], labels, np.arange(len(ids)) * 7]
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, CLEAN, strict=True)], schema=CLEAN)
 
 
@@ -45,7 +45,7 @@ def write_split(clean: Path, split: str, rows: pa.Table, num_files: int) -> Spli
         groups = [rows.take(part[start : start + 5]) for start in range(0, len(part), 5)]
         files.append(write_file(clean, f"data/split={split}/part-{number:05d}.parquet", CLEAN, groups))
     counts = count_labels(rows["label"].to_numpy(), NAMES)
-    return split_entry(counts, files, id_sum=id_checksum(hash_ids(rows["image_id"]), 0))
+    return split_entry(counts, files, id_sum=id_checksum(hash_ids(rows["id"]), 0))
 
 
 def write_clean(work: Path, tables: dict[str, pa.Table], *, num_files: int = 2, encoding: str = "raw") -> Manifest:
@@ -116,9 +116,9 @@ def test_counts_files_and_rows_are_exact(spark, tmp_path, strategy, max_repeats,
         check_layout(tmp_path, manifest, split)
         check_rows(read_split(tmp_path, manifest, split), inputs[split], manifest.splits[split])
     # In train, copies of an image are as many as any other image of its class has, or one more.
-    copies = Counter(read_split(tmp_path, manifest, "train")["image_id"].to_pylist())
+    copies = Counter(read_split(tmp_path, manifest, "train")["id"].to_pylist())
     for label, (before, after) in enumerate(zip(COUNTS["train"], expected, strict=True)):
-        of_class = [copies[row["image_id"]] for row in inputs["train"].to_pylist() if row["label"] == label]
+        of_class = [copies[row["id"]] for row in inputs["train"].to_pylist() if row["label"] == label]
         assert sorted(Counter(of_class)) == sorted({after // before, -(-after // before)})
     for split in ("val", "test"):
         assert manifest.splits[split].id_checksum == clean.splits[split].id_checksum
@@ -140,15 +140,15 @@ def check_layout(work: Path, manifest: Manifest, split: str) -> None:
 def check_rows(found: pa.Table, before: pa.Table, entry: SplitEntry) -> None:
     """Every row is one of the input's rows, unchanged; its copies are numbered from 0, and rows through the split."""
     assert found["row"].to_pylist() == list(range(entry.num_rows))
-    original = {row["image_id"]: row for row in before.to_pylist()}
+    original = {row["id"]: row for row in before.to_pylist()}
     numbers: dict[str, set[int]] = {}
     for row in found.to_pylist():
-        assert original[row["image_id"]] == {name: row[name] for name in CLEAN.names}
-        assert row["image"] == image_of(row["image_id"])
-        assert row["copy"] not in numbers.setdefault(row["image_id"], set())
-        numbers[row["image_id"]].add(row["copy"])
+        assert original[row["id"]] == {name: row[name] for name in CLEAN.names}
+        assert row["image"] == image_of(row["id"])
+        assert row["copy"] not in numbers.setdefault(row["id"], set())
+        numbers[row["id"]].add(row["copy"])
     assert all(copies == set(range(len(copies))) for copies in numbers.values())
-    checksum = id_checksum(hash_ids(found["image_id"]), found["copy"].to_numpy())
+    checksum = id_checksum(hash_ids(found["id"]), found["copy"].to_numpy())
     assert entry.id_checksum == f"{checksum:016x}"
 
 
@@ -168,7 +168,7 @@ def test_manifest_carries_the_past_over(spark, tmp_path):
     assert manifest.parent_fingerprint == "p"
     assert manifest.class_counts_before == {"cat": 41, "dog": 13, "eel": 3}
     assert manifest.class_weights == {"cat": 57 / (3 * 41), "dog": 57 / (3 * 13), "eel": 57 / (3 * 3)}
-    for name in ("image", "class_names", "stats", "quarantine", "input_rows", "deduplicated_rows"):
+    for name in ("sample", "stats", "quarantine", "input_rows", "deduplicated_rows"):
         assert getattr(manifest, name) == getattr(clean, name)
 
 
@@ -177,7 +177,7 @@ def test_order_is_shuffled_and_depends_on_the_seed(spark, tmp_path):
     orders = []
     for seed in (0, 1):
         manifest = run_rebalance(spark, config_for(tmp_path, "none", seed=seed), clean)
-        orders.append(read_split(tmp_path, manifest, "train")["image_id"].to_pylist())
+        orders.append(read_split(tmp_path, manifest, "train")["id"].to_pylist())
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
     assert sorted(orders[0]) not in orders
@@ -237,7 +237,7 @@ def test_number_of_files_follows_the_bytes_of_the_input(tmp_path):
     plan = plan_rebalance(jpeg, balance, tmp_path, seed=0, num_files=0)
     assert plan.row_bytes == sum(file.num_bytes for file in files) // sum(file.num_rows for file in files)
     assert plan.num_files == 3  # one for each split
-    raw = jpeg.model_copy(update={"image": ImageEntry(height=1000, width=1000, channels=3, encoding="raw")})
+    raw = jpeg.model_copy(update={"sample": sample_of(1000, 1000, 3, class_names=jpeg.class_names)})
     plan = plan_rebalance(raw, balance, tmp_path, seed=0, num_files=0)
     assert plan.row_bytes == 3_000_000
     assert plan.files_of[0] == 3  # 57 rows of 3 MB in files of 64 MiB
@@ -341,7 +341,7 @@ def test_an_unknown_label_is_refused(spark, tmp_path):
 
 def with_one_id_for(rows: pa.Table, label: int, count: int) -> pa.Table:
     """The first `count` rows of a class get the id of its first row."""
-    ids, labels = rows["image_id"].to_pylist(), rows["label"].to_pylist()
+    ids, labels = rows["id"].to_pylist(), rows["label"].to_pylist()
     first = labels.index(label)
     ids[first : first + count] = [ids[first]] * count
     return rows.set_column(0, CLEAN.field(0), pa.array(ids))
@@ -351,7 +351,7 @@ def test_an_id_that_occurs_twice_is_refused(spark, tmp_path):
     inputs = tables()
     inputs["test"] = with_one_id_for(inputs["test"], 1, 2)
     clean = write_clean(tmp_path, inputs)
-    with pytest.raises(DataError, match=r"image_id 'test/dog/ünï-4.png' occurs twice in .*clean; run preprocess again"):
+    with pytest.raises(DataError, match=r"id 'test/dog/ünï-4.png' occurs twice in .*clean; run preprocess again"):
         run_rebalance(spark, config_for(tmp_path, "none", num_files=1), clean)
 
 

@@ -10,7 +10,7 @@ def test_digits_are_listed_and_loaded() -> None:
     assert table.num_rows == 1797
     assert table.slice(1796).to_pylist() == [
         {
-            "image_id": "digits/1796",
+            "id": "digits/1796",
             "source": "digits/1796",
             "split": None,
             "class_name": "8",

@@ -25,7 +25,7 @@ def put(root: Path, *paths: str) -> None:
 
 def listed(root: Path) -> list[tuple[str, str | None, str | None, str | None]]:
     rows = list_folder(folder(root)).to_pylist()
-    return [(row["image_id"], row["split"], row["class_name"], row["reason"]) for row in rows]
+    return [(row["id"], row["split"], row["class_name"], row["reason"]) for row in rows]
 
 
 def refuse_to_list(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -123,7 +123,7 @@ def test_a_tools_folder_that_cannot_be_listed_or_is_a_link_ends_nothing(
 )
 def test_names_of_splits(tmp_path: Path, names: list[str], splits: list[str]) -> None:
     put(tmp_path, *(f"{name}/cat/1" for name in names))
-    found = {image_id.split("/")[0]: (split, name) for image_id, split, name, _ in listed(tmp_path)}
+    found = {record_id.split("/")[0]: (split, name) for record_id, split, name, _ in listed(tmp_path)}
     assert found == {name: (split, "cat") for name, split in zip(names, splits, strict=True)}
 
 

@@ -28,7 +28,7 @@ def run(spark: SparkSession, config: Config) -> Manifest:
 
 def rows_of(config: Config, folder: str) -> dict[str, dict[str, Any]]:
     paths = (config.work / "clean").glob(f"{folder}/part-*.parquet")
-    return {row["image_id"]: row for path in paths for row in pq.ParquetFile(path).read().to_pylist()}
+    return {row["id"]: row for path in paths for row in pq.ParquetFile(path).read().to_pylist()}
 
 
 RULES = {
@@ -79,7 +79,7 @@ def test_a_label_table_goes_all_the_way(spark: SparkSession, tmp_path: Path) -> 
         "6": "not_an_image",
         "7": "missing_label",
     }
-    assert {name: row["kept_image_id"] for name, row in rows_of(config, "deduplicated").items()} == {"0//2": "0"}
+    assert {name: row["kept_id"] for name, row in rows_of(config, "deduplicated").items()} == {"0//2": "0"}
     assert (manifest.input_rows, sum(manifest.quarantine.values()), manifest.deduplicated_rows) == (10, 5, 1)
 
 

@@ -23,7 +23,7 @@ def listing_of(config: Config) -> pa.Table:
 
 def listed(config: Config, *columns: str) -> list[tuple[Any, ...]]:
     rows = listing_of(config).to_pylist()
-    return [tuple(row[name] for name in (columns or ("image_id", "split", "class_name", "reason"))) for row in rows]
+    return [tuple(row[name] for name in (columns or ("id", "split", "class_name", "reason"))) for row in rows]
 
 
 def now(config: Config) -> str:
@@ -46,7 +46,7 @@ def test_labels_and_splits_come_from_the_table_alone(tmp_path: Path) -> None:
         ("loose", None, None, "missing_label"),
         ("train/x/2.bmp", "val", "cat, small", None),
     ]
-    details = dict(listed(config, "image_id", "detail"))
+    details = dict(listed(config, "id", "detail"))
     assert details["dog/4.bmp"] == "the label is null or empty"
     assert details["loose"] == "no row of the label table names the file"
 
@@ -70,7 +70,7 @@ def test_rows_without_a_file_and_unsafe_paths_are_records(tmp_path: Path) -> Non
         "labels.csv",
     ]
     write(tmp_path, "file,label\n" + "".join(f"{path},x\n" for path in [*paths, "a/1.bmp", "a/gone.bmp"]))
-    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "image_id", "source", "class_name", "reason")}
+    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "id", "source", "class_name", "reason")}
     assert found == {
         "a/1.bmp": ("a/1.bmp", "x", None),
         "a/1.bmp//2": ("a/1.bmp", "x", None),
@@ -101,7 +101,7 @@ def test_labels_in_csv_are_whole_numbers_or_texts(
 ) -> None:
     put(tmp_path / "raw", *"0123")
     write(tmp_path, "file,label\n" + "".join(f"{file},{label}\n" for file, label in enumerate(labels)))
-    rows = listed(config_for(tmp_path), "image_id", "class_name", "reason")
+    rows = listed(config_for(tmp_path), "id", "class_name", "reason")
     assert dict(row[1:] for row in rows[:3]) == classes
     assert rows[3] == ("3", None, "missing_label")
 
@@ -109,7 +109,7 @@ def test_labels_in_csv_are_whole_numbers_or_texts(
 def test_null_labels_are_filled_but_not_those_of_files_without_a_row(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1", "2", "3")
     write(tmp_path, "file,label\n1,cat\n2,\ngone,dog\n")
-    assert listed(config_for(tmp_path, missing={"label": "cat"}), "image_id", "class_name", "reason") == [
+    assert listed(config_for(tmp_path, missing={"label": "cat"}), "id", "class_name", "reason") == [
         ("1", "cat", None),
         ("2", "cat", None),
         ("3", None, "missing_label"),
@@ -224,7 +224,7 @@ def test_texts_of_json_that_look_like_times_are_texts(tmp_path: Path) -> None:
     rows = '{"file": "2024-01-01", "label": "2024-01-02", "on": "2024-01-03"}\n{"file": "b", "label": "2024-01-01"}\n'
     write(tmp_path, rows, "labels.json")
     config = config_for(tmp_path, "labels.json", keep_columns=["on"])
-    assert listed(config, "image_id", "class_name") == [("2024-01-01", "2024-01-02"), ("b", "2024-01-01")]
+    assert listed(config, "id", "class_name") == [("2024-01-01", "2024-01-02"), ("b", "2024-01-01")]
     assert str(listing_of(config)["side:on"].type).startswith("timestamp")
 
 
@@ -232,14 +232,13 @@ def test_a_label_table_may_be_parquet_and_hold_labels_of_all_types(tmp_path: Pat
     put(tmp_path / "raw", "a.bmp", "b.bmp", "c.bmp")
     table = pa.table({"file": ["a.bmp", "b.bmp", "c"], "label": [10.0, None, 9.0]})
     pq.write_table(table, tmp_path / "raw/labels.parquet")
-    assert listed(config_for(tmp_path, "labels.parquet"), "image_id", "class_name", "reason") == [
+    assert listed(config_for(tmp_path, "labels.parquet"), "id", "class_name", "reason") == [
         ("a.bmp", "10", None),
         ("b.bmp", None, "missing_label"),
         ("c.bmp", "9", None),
     ]
     assert [
-        row[1]
-        for row in listed(config_for(tmp_path, "labels.parquet", missing={"label": "9"}), "image_id", "class_name")
+        row[1] for row in listed(config_for(tmp_path, "labels.parquet", missing={"label": "9"}), "id", "class_name")
     ] == ["10", "9", "9"]
     (tmp_path / "raw/labels.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"data.label_table '.*labels.parquet' is not Parquet: "):
@@ -267,7 +266,7 @@ def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1", "2")
     write(tmp_path, ",file,label,,\n0,1,x,,\n1,2,y,,\n", "labels.CSV")
-    assert listed(config_for(tmp_path, "labels.CSV"), "image_id", "class_name", "reason") == [
+    assert listed(config_for(tmp_path, "labels.CSV"), "id", "class_name", "reason") == [
         ("1", "x", None),
         ("2", "y", None),
     ]
@@ -288,7 +287,7 @@ def test_names_in_another_spelling_are_found(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "Käfer.bmp")
     put(tmp_path / "raw", decomposed, "a/1.BMP", "a/2.bmp", "a/2.txt", "b/3.png", "b/3.jpg", "c\\4.bmp")
     write(tmp_path, "file,label\nKäfer,x\na\\1,x\n.\\a\\2.bmp,x\na/2,x\nb/3,x\nc\\4.bmp,x\n..\\a\\2.bmp,x\n")
-    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "image_id", "class_name", "reason", "detail")}
+    found = {row[0]: row[1:] for row in listed(config_for(tmp_path), "id", "class_name", "reason", "detail")}
     gone = "there is no such file; the folder has 'a/2.txt', which no row names"
     no_row = "no row of the label table names the file"
     assert found == {

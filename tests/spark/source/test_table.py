@@ -59,7 +59,7 @@ def run(spark: SparkSession, config: Config) -> Manifest:
 
 def rows_of(config: Config, folder: str) -> list[dict[str, Any]]:
     paths = sorted((config.work).glob(f"{folder}/part-*.parquet"))
-    return pa.concat_tables([pq.ParquetFile(path).read() for path in paths]).sort_by("image_id").to_pylist()
+    return pa.concat_tables([pq.ParquetFile(path).read() for path in paths]).sort_by("id").to_pylist()
 
 
 def put_two_days(raw: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_partitioned_table_goes_all_the_way(spark: SparkSession, tmp_path: Pat
     # Of train: 1, 2, 2, 2, 7; the valid weights of val and of rejected rows do not count.
     assert manifest.fills == {"weight": Fill(policy="fill", statistic="median", value=2.0)}
     assert (manifest.input_rows, manifest.deduplicated_rows) == (12, 1)
-    reasons = {row["image_id"]: (row["reason"], row["detail"]) for row in rows_of(config, "clean/quarantine")}
+    reasons = {row["id"]: (row["reason"], row["detail"]) for row in rows_of(config, "clean/quarantine")}
     assert reasons.pop(f"{b}3")[0] == "not_an_image"
     assert reasons == {
         f"{a}2": ("missing_image", "the image is null"),
@@ -122,7 +122,7 @@ def test_a_partitioned_table_goes_all_the_way(spark: SparkSession, tmp_path: Pat
     }
     new_year = date(2026, 1, 1)
     sides = {
-        row["image_id"]: (row["label"], row["weight"], row["date"], row["source"])
+        row["id"]: (row["label"], row["weight"], row["date"], row["source"])
         for row in rows_of(config, "clean/data/split=*")
     }
     assert sides == {
@@ -138,8 +138,8 @@ def test_a_partitioned_table_goes_all_the_way(spark: SparkSession, tmp_path: Pat
     balanced = run_rebalance(spark, config, manifest)
     assert balanced.side_columns == manifest.side_columns
     moved = rows_of(config, "balanced/data/split=*")
-    assert {row["image_id"]: (row["label"], row["weight"], row["date"], row["source"]) for row in moved} == sides
-    names = ["image_id", "image", "label", "content_hash", "weight", "date", "source", "copy", "row", "class_name"]
+    assert {row["id"]: (row["label"], row["weight"], row["date"], row["source"]) for row in moved} == sides
+    names = ["id", "image", "label", "content_hash", "weight", "date", "source", "copy", "row", "class_name"]
     assert list(moved[0]) == names
 
 
@@ -218,7 +218,7 @@ def test_dropped_rows_are_quarantined_and_labels_filled(spark: SparkSession, tmp
     )
     manifest = run(spark, config)
     assert manifest.splits["train"].class_counts == {"cat": 3, "dog": 1}
-    assert [(row["image_id"], row["reason"], row["detail"]) for row in rows_of(config, "clean/quarantine")] == [
+    assert [(row["id"], row["reason"], row["detail"]) for row in rows_of(config, "clean/quarantine")] == [
         ("x.parquet#2", "missing_value", "column 'size' is null or NaN")
     ]
     with pytest.raises(ConfigError, match=r"missing.label = 'bird' is no class; known are cat, dog"):
@@ -242,8 +242,7 @@ def test_pixel_lists(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     config = config_for(tmp_path, missing={"pixels": "interpolate"}, pixel_shape=[4, 4])
     manifest = run(spark, config)
     found = {
-        row["image_id"][-1]: np.frombuffer(row["image"], np.uint8)[::3].tolist()
-        for row in rows_of(config, "clean/data/*")
+        row["id"][-1]: np.frombuffer(row["image"], np.uint8)[::3].tolist() for row in rows_of(config, "clean/data/*")
     }
     assert (found["0"], found["2"]) == ([*range(0, 160, 10)], [*range(5, 165, 10)])
     assert manifest.quarantine == ({} if kind == "fixed" else {"missing_image": 1, "wrong_channels": 1})
@@ -280,7 +279,7 @@ def test_the_result_does_not_depend_on_files_or_parts(
         config = config_for(root, missing={"columns": rules}, id_column="id", keep_columns=kept_names)
         manifest = run(spark, config)
         balanced = run_rebalance(spark, config, manifest)
-        kept = {row["image_id"]: row for row in rows_of(config, "clean/data/*")}
+        kept = {row["id"]: row for row in rows_of(config, "clean/data/*")}
         assert {name: (row["sums"], row["images"]) for name, row in kept.items()} == {
             f"i{number}": (number, str(number)) for number in range(120)
         }

@@ -43,7 +43,7 @@ def test_the_middle_of_a_row_group_is_read_right(tmp_path: Path) -> None:
     pieces = listing_of(config)
     rows = read(config, pieces.filter(pa.array([part == 1 for part in pieces["part"].to_pylist()])))
     assert rows["class_name"].to_pylist() == [name or None for name in labels[1667:3334]]
-    assert rows["image_id"].to_pylist() == [f"x.parquet#{number}" for number in range(1667, 3334)]
+    assert rows["id"].to_pylist() == [f"x.parquet#{number}" for number in range(1667, 3334)]
     assert rows["reason"].to_pylist() == [None if name else "missing_label" for name in labels[1667:3334]]
 
 

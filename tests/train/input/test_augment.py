@@ -1,5 +1,7 @@
 """Augmentation is a function of image id, copy, epoch and seed; what it does to pixels is checked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,7 @@ FILL = [7.4, 8.6, 9.0]
 def batch_of(num_rows: int, *, side: int = 6, copies: int = 0) -> Batch:
     pixels = np.random.default_rng(0).integers(20, 255, (num_rows, side, side, 3)).astype(np.uint8)
     return Batch(
-        pixels,
-        np.zeros(num_rows, np.int32),
+        {"image": pixels, "label": np.zeros(num_rows, np.int32)},
         hash_ids([f"image-{i}" for i in range(num_rows)]),
         np.full(num_rows, copies, np.int32),
         np.arange(num_rows),
@@ -23,14 +24,14 @@ def batch_of(num_rows: int, *, side: int = 6, copies: int = 0) -> Batch:
 
 
 def images(batch: Batch, *, epoch: int = 0, seed: int = 0, **rules) -> np.ndarray:
-    return augment(batch, Augment(**rules), seed=seed, epoch=epoch, fill=FILL).images
+    return augment(batch, Augment(**rules), seed=seed, epoch=epoch, fill=FILL).values["image"]
 
 
 def test_random_flip_mirrors_half_of_the_images_and_leaves_the_rest():
     batch = batch_of(400)
     found = images(batch, flip="random")
-    mirrored = (found == batch.images[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert ((found == batch.images).all(axis=(1, 2, 3)) ^ mirrored).all()
+    mirrored = (found == batch.values["image"][:, :, ::-1]).all(axis=(1, 2, 3))
+    assert ((found == batch.values["image"]).all(axis=(1, 2, 3)) ^ mirrored).all()
     assert 160 < mirrored.sum() < 240
 
 
@@ -39,14 +40,14 @@ def test_alternate_flip_shows_both_sides_in_any_two_epochs():
     for epoch in (0, 1, 6):
         first, second = (images(batch, flip="alternate", epoch=e) for e in (epoch, epoch + 1))
         assert (first == second[:, :, ::-1]).all()
-    assert (images(batch, flip="alternate", epoch=0) != batch.images).any()
+    assert (images(batch, flip="alternate", epoch=0) != batch.values["image"]).any()
     assert (images(batch, flip="alternate", epoch=0) == images(batch, flip="alternate", epoch=2)).all()
 
 
 def test_translate_shifts_and_reflects_at_the_border():
     """A row 0 1 2 3 that is shifted right by 2 is 2 1 0 1, and shifted left by 2 it is 2 3 2 1: as numpy's reflect."""
     batch = batch_of(300, side=4)
-    padded = np.pad(batch.images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    padded = np.pad(batch.values["image"], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     shifts = set()
     for i, found in enumerate(images(batch, translate_pixels=2)):
         offsets = [
@@ -60,7 +61,7 @@ def test_translate_shifts_and_reflects_at_the_border():
 def test_cutout_fills_one_square_that_may_stick_out_with_the_mean_colour():
     batch = batch_of(300, side=8)
     found = images(batch, cutout_pixels=4)
-    changed = (found != batch.images).any(axis=3)
+    changed = (found != batch.values["image"]).any(axis=3)
     assert (found[changed] == [7, 9, 9]).all()
     sizes = set()
     for mask in changed:
@@ -85,15 +86,15 @@ def test_neither_neighbours_nor_order_matter_but_epoch_seed_and_copy_do(rules):
 def test_everything_at_once_on_no_rows_and_one_channel():
     rules = Augment(flip="random", translate_pixels=1, cutout_pixels=2)
     empty = batch_of(3).take(slice(0, 0))
-    assert augment(empty, rules, seed=0, epoch=0, fill=FILL).images.shape == (0, 6, 6, 3)
+    assert augment(empty, rules, seed=0, epoch=0, fill=FILL).values["image"].shape == (0, 6, 6, 3)
     gray = batch_of(3)
-    gray = Batch(gray.images[..., :1], gray.labels, gray.id_hashes, gray.copies, gray.rows)
-    assert augment(gray, rules, seed=0, epoch=0, fill=[3.0]).images.shape == (3, 6, 6, 1)
+    gray = replace(gray, values=gray.values | {"image": gray.values["image"][..., :1]})
+    assert augment(gray, rules, seed=0, epoch=0, fill=[3.0]).values["image"].shape == (3, 6, 6, 1)
 
 
 def test_without_rules_batches_pass_untouched():
     batch = batch_of(2)
     assert next(augmented(iter([batch]), Augment(), seed=0, epoch=0, fill=FILL)) is batch
     moved = next(augmented(iter([batch]), Augment(translate_pixels=5), seed=0, epoch=0, fill=FILL))
-    assert (moved.images != batch.images).any()
+    assert (moved.values["image"] != batch.values["image"]).any()
     assert (moved.rows == batch.rows).all()

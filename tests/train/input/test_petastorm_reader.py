@@ -34,8 +34,9 @@ def test_every_row_once_with_the_planned_batch_sizes(data, world_size):
         for batch in batches:
             for i in np.flatnonzero(batch.rows < 7):
                 row = batch.rows[i]
-                assert (batch.images[i] == expected.images[row]).all()
-                assert (batch.labels[i], batch.id_hashes[i]) == (expected.labels[row], expected.id_hashes[row])
+                assert (batch.values["image"][i] == expected.values["image"][row]).all()
+                assert batch.values["label"][i] == expected.values["label"][row]
+                assert batch.id_hashes[i] == expected.id_hashes[row]
     assert sorted(rows) == list(range(46))
 
 

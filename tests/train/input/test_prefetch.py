@@ -12,7 +12,7 @@ from farandole.train.input.prefetch import Prefetcher, as_tensor
 def batches(count: int, error: Exception | None = None):
     for number in range(count):
         rows = np.full(1, number)
-        yield Batch(rows, rows, rows, rows, rows)
+        yield Batch({"image": rows, "label": rows}, rows, rows, rows)
     if error:
         raise error
 

@@ -85,7 +85,7 @@ def test_a_saved_model_computes_the_same(saved):
     expected = model(images).numpy()
     loaded, description = load_model(directory)
     assert loaded(images).numpy().tobytes() == expected.tobytes()
-    assert description.class_names == ["ant", "bee", "cat"]
+    assert description.sample.class_names == ["ant", "bee", "cat"]
 
 
 def test_changed_weights_and_descriptions_are_refused(saved):

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import pytest
 import tensorflow as tf
+from manifests import sample_of
 
 from farandole.config.train import Train
-from farandole.core.dataset.manifest import ImageEntry
 from farandole.train import step as step_module
 from farandole.train.models import layers as layers_module
 from farandole.train.models.build import MODELS, build_model
@@ -25,7 +25,7 @@ REFUSED = {
     "ResizeBilinearGrad", "ResizeNearestNeighborGrad", "ScaleAndTranslateGrad", "SparseTensorDenseMatMul",
 }  # fmt: skip
 BATCH_NORM_GRADIENTS = {"FusedBatchNormGrad", "FusedBatchNormGradV2", "FusedBatchNormGradV3"}
-IMAGE = ImageEntry(height=32, width=32, channels=3, encoding="raw")
+SAMPLE = sample_of(32, 32, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +49,14 @@ def refused(function: Any) -> set[str]:
 
 
 def trained(model: keras.Model, optimizer: str) -> Any:
-    step = TrainStep(model, Train(optimizer=optimizer, other_learning_rate=0.1), IMAGE, [1.0] * 10)
+    step = TrainStep(model, Train(optimizer=optimizer, other_learning_rate=0.1), SAMPLE, [1.0] * 10)
     return step._graph.get_concrete_function()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_no_model_needs_an_operation_without_a_deterministic_kernel(name: str, precision: str) -> None:
-    shape = (IMAGE.height, IMAGE.width, IMAGE.channels)
-    model = build_model(name, {}, image_shape=shape, num_classes=10, seed=0, precision=precision)
+    model = build_model(name, {}, image_shape=(32, 32, 3), num_classes=10, seed=0, precision=precision)
     function = trained(model, "muon" if name == "whitened_cnn" else "adam")
     assert any("MatMul" in node.op for node in nodes_of(function))  # the model is in there
     assert refused(function) == set()

@@ -4,22 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from manifests import sample_of
 
 from balanced_data import write_balanced
 from farandole.config.data import Image
 from farandole.config.train import Model
-from farandole.core.dataset.manifest import ImageEntry
-from farandole.errors import ConfigError
+from farandole.errors import ConfigError, DataError
 from farandole.train.models.build import build_model
-from farandole.train.run.model_json import SavedModel, check_warm_start, describe_classes
+from farandole.train.run.model_json import SavedModel, check_warm_start, describe_classes, read_saved_model
 from farandole.train.run.saved_model import load_weights_into, save_model
 
 SAVED = SavedModel(
     name="resnet9",
     arguments={"filters": [4, 8]},
     precision="float32",
-    image=ImageEntry(height=32, width=32, channels=3, encoding="raw"),
-    class_names=["airplane", "ship"],
+    sample=sample_of(32, 32, 3, class_names=["airplane", "ship"]),
     weights_sha256="0",
 )
 
@@ -96,3 +95,8 @@ def test_columns_go_to_the_classes_of_the_same_names(tmp_path, name, arguments):
     same = model(3, seed=4)
     load_weights_into(same, tmp_path / "model", ["ant", "bee", "cat"])
     assert [w.tobytes() for w in same.get_weights()] == [w.tobytes() for w in old.get_weights()]
+
+
+def test_a_model_of_another_version_is_told_by_its_version(tmp_path):
+    with pytest.raises(DataError, match=r"model.json cannot be read: .*schema_version 1; this farandole reads 2"):
+        read_saved_model(put(tmp_path, schema_version=1))

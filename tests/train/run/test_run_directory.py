@@ -1,10 +1,10 @@
 """A run belongs to its settings: the same find it again, others are refused with the difference."""
 
 import pytest
+from manifests import sample_of
 
 from balanced_data import write_balanced
 from farandole.config.load import load_config, parse_config
-from farandole.core.dataset.manifest import ImageEntry
 from farandole.errors import ConfigError, DataError, ResourceError
 from farandole.train.run.model_json import SavedModel
 from farandole.train.run.run_directory import RunDirectory
@@ -72,8 +72,7 @@ def put_model(directory, weights_sha256):
         name="mlp",
         arguments={},
         precision="float32",
-        image=ImageEntry(height=8, width=8, channels=1, encoding="raw"),
-        class_names=["ant"],
+        sample=sample_of(8, 8, 1),
         weights_sha256=weights_sha256,
     )
     (directory / "model.json").write_text(saved.model_dump_json())

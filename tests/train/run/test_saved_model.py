@@ -4,6 +4,7 @@ import pytest
 
 from balanced_data import write_balanced
 from farandole.config.load import parse_config
+from farandole.core.dataset.sample import Feature
 from farandole.core.rank_spec import World
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
@@ -18,11 +19,10 @@ CONFIG = parse_config({"image": {"resize": "crop"}, "model": {"name": "mlp", "ar
 @pytest.fixture
 def saved(tmp_path):
     manifest = write_balanced(tmp_path / "balanced", train=[[4]], test=3)
-    image = manifest.image
     model = build_model(
         "mlp",
         CONFIG.model.arguments,
-        image_shape=(image.height, image.width, image.channels),
+        image_shape=manifest.sample.features["image"].shape,
         num_classes=len(manifest.class_names),
         seed=0,
         precision="float32",
@@ -43,7 +43,7 @@ def other_classes(manifest):
 
 
 def other_image(manifest):
-    return {"image": manifest.image.model_copy(update={"height": 99})}
+    return {"features": manifest.sample.features | {"image": Feature(dtype="uint8", shape=[99, 8, 1])}}
 
 
 def test_the_weights_come_back(saved):
@@ -70,9 +70,9 @@ def test_whoever_may_read_the_rest_may_read_the_weights(saved):
 @pytest.mark.parametrize("change", [other_classes, other_image])
 def test_a_data_set_of_other_images_or_classes_is_refused(saved, tmp_path, change):
     directory, manifest, _ = saved
-    other = manifest.model_copy(update=change(manifest))
-    received = "yak" if other.image == manifest.image else "height=99"
-    with pytest.raises(DataError, match=rf"the model in .*/model takes .*; the data set has .*{received}"):
+    other = manifest.model_copy(update={"sample": manifest.sample.model_copy(update=change(manifest))})
+    received = "image uint8 99x8x1" if change is other_image else "label of ant, bee, yak"
+    with pytest.raises(DataError, match=rf"the model in .*/model is for .*; the data set has .*{received}"):
         evaluate_saved_model(
             directory, CONFIG.evaluate, other, tmp_path / "balanced", World(0, 1, 0, 1, 0, 1), Progress()
         )

@@ -1,4 +1,4 @@
-"""Raw images straight from the pages of a Parquet file, each page compared with its CRC32 on the way.
+"""Raw values of one size straight from the pages of a Parquet file, each compared with its CRC32 on the way.
 
 Arrow reads a page into fresh memory, looks at its CRC32 if asked to, and copies every value once more into an array,
 which takes more than twice the CPU. A plain page is the values themselves, each behind its length
@@ -34,7 +34,7 @@ _PIECE_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Pages:
-    """Where the images of one row group lie, one entry a page, in order."""
+    """Where the values of a column lie in one row group, one entry a page, in order."""
 
     num_rows: np.ndarray
     """int64 [pages]."""
@@ -45,62 +45,65 @@ class Pages:
 
 
 class RawPages:
-    """Reads images of one size, in one thread at a time."""
+    """Reads a column whose values have one size, in one thread at a time."""
 
-    def __init__(self, files: OpenFiles, row_bytes: int) -> None:
-        self._files = files
+    def __init__(self, files: OpenFiles, column: str, row_bytes: int) -> None:
+        self._files, self._column = files, column
         self._stride = _LENGTH_BYTES + row_bytes
         self._length = np.frombuffer(row_bytes.to_bytes(_LENGTH_BYTES, "little"), np.uint8)
         self._known: WeakKeyDictionary[BinaryIO, dict[int, Pages | None]] = WeakKeyDictionary()
 
     def read(self, entry: FileEntry, row_group: int) -> np.ndarray | None:
-        """The images of a row group, uint8 [rows, bytes of an image], contiguous only image by image.
+        """The values of a row group, uint8 [rows, bytes of a value], contiguous only value by value.
 
-        None if they are stored in another way than in plain pages of images of this size.
+        None if they are stored in another way than in plain pages of values of this size.
 
         Raises:
             DataError: a page is not what its CRC32 says, has none, or cannot be read; names the file and the row group.
         """
-        name = f"{self._files.root / entry.path}, row group {row_group}"
+        name, column = f"{self._files.root / entry.path}, row group {row_group}", self._column
         footer, source = self._files.file(entry).metadata, self._files.source(entry)
         known = self._known.setdefault(source, {})  # while the file is open
         with _reading(name):
             if row_group not in known:
-                known[row_group] = find_pages(name, source, footer, row_group, self._stride - _LENGTH_BYTES)
+                known[row_group] = find_pages(name, source, footer, row_group, column, self._stride - _LENGTH_BYTES)
             pages = known[row_group]
             if pages is None:
                 return None
             stored = np.empty((entry.row_groups[row_group], self._stride), np.uint8)
             ends = np.cumsum(pages.num_rows)
             for rows, end, start, crc in zip(pages.num_rows, ends, pages.starts, pages.crcs, strict=True):
-                _read_page(name, source, int(start), int(crc), stored[end - rows : end])
+                _read_page(f"{name}, column {column!r}", source, int(start), int(crc), stored[end - rows : end])
         if (stored[:, :_LENGTH_BYTES] != self._length).any():
-            raise DataError(f"{name} holds images of other sizes than {self._stride - _LENGTH_BYTES} bytes")
+            raise DataError(f"{name} holds other sizes of {column!r} than {self._stride - _LENGTH_BYTES} bytes")
         return stored[:, _LENGTH_BYTES:]
 
 
-def find_pages(name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int, row_bytes: int) -> Pages | None:
-    """The pages of a row group; None if its images are not in plain pages, or not of one size.
+def find_pages(
+    name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: int, column: str, row_bytes: int
+) -> Pages | None:
+    """The pages of a column in a row group; None if its values are not in plain pages, or not of this size.
 
     Args:
         name: of the file and the row group, for messages.
         source: the open file.
         footer: of the file.
         row_group: its number.
-        row_bytes: of an image.
+        column: its name.
+        row_bytes: of a value.
 
     Raises:
         DataError: a page's header cannot be read.
     """
     group, stride = footer.row_group(row_group), _LENGTH_BYTES + row_bytes
-    index = [group.column(i).path_in_schema for i in range(group.num_columns)].index("image")
+    index = [group.column(i).path_in_schema for i in range(group.num_columns)].index(column)
     chunk, levels = group.column(index), footer.schema.column(index)
     optional = levels.max_definition_level or levels.max_repetition_level
     if optional or chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
         return None
     found, row, at = [], 0, chunk.data_page_offset
     while row < group.num_rows:
-        fields, header_bytes = read_header(f"{name}, column 'image'", source, at)
+        fields, header_bytes = read_header(f"{name}, column {column!r}", source, at)
         values = fields.get(_DATA_PAGE_HEADER)
         num_rows = values.get(_NUM_VALUES, 0) if values else 0
         is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
@@ -112,11 +115,11 @@ def find_pages(name: str, source: BinaryIO, footer: pq.FileMetaData, row_group: 
     return Pages(*np.array(found, np.int64).reshape(-1, 3).T) if row == group.num_rows else None
 
 
-def find_images(name: str, source: BinaryIO, footer: pq.FileMetaData, row_bytes: int) -> np.ndarray | None:
-    """The byte of the file at which each image starts, int64 [rows of the file]; else as `find_pages`."""
+def find_values(name: str, source: BinaryIO, footer: pq.FileMetaData, column: str, row_bytes: int) -> np.ndarray | None:
+    """The byte of the file at which each value starts, int64 [rows of the file]; else as `find_pages`."""
     stride, starts = _LENGTH_BYTES + row_bytes, [np.zeros(0, np.int64)]
     for row_group in range(footer.num_row_groups):
-        pages = find_pages(f"{name}, row group {row_group}", source, footer, row_group, row_bytes)
+        pages = find_pages(f"{name}, row group {row_group}", source, footer, row_group, column, row_bytes)
         if pages is None:
             return None
         first = np.cumsum(pages.num_rows) - pages.num_rows
@@ -140,9 +143,9 @@ def _read_page(name: str, source: BinaryIO, start: int, crc: int, out: np.ndarra
     while rest:
         num_read = source.readinto(rest[:_PIECE_BYTES])  # type: ignore[attr-defined]  # less on some file systems
         if not num_read:
-            raise damaged(f"{name}, column 'image'", start, f"ends {len(rest)} bytes early")
+            raise damaged(name, start, f"ends {len(rest)} bytes early")
         found = crc32(rest[:num_read], found)
         rest = rest[num_read:]
     if found != crc:
         says = "has none" if crc < 0 else f"says {crc:08x}"
-        raise damaged(f"{name}, column 'image'", start, f"has CRC32 {found:08x}, its header {says}")
+        raise damaged(name, start, f"has CRC32 {found:08x}, its header {says}")

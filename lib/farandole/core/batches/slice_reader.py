@@ -11,15 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from farandole.core.batches.reader import Batch, SplitFiles, concatenate, no_rows, room_for
+from farandole.core.batches.reader import Batch, SplitFiles, concatenate
 from farandole.core.dataset.manifest import Manifest
+from farandole.core.dataset.sample import Feature
 from farandole.core.plan.epoch_plan import Slice
 from farandole.errors import DataError, ResourceError
 
 BLOCK_BYTES = 2 * 1024 * 1024
-"""How many bytes of images are taken out of the pool at once, or else one batch: they stay in the cache until used."""
+"""How many bytes are taken out of the pool at once, or else one batch: they stay in the cache until they are used."""
 ALIGNMENT_BYTES = 64
-"""Images in memory start at a multiple of this, so that TensorFlow can use them where they are."""
+"""Large features in memory start at a multiple of this, so that TensorFlow can use them where they are."""
 READY_BATCHES = 8
 """How many batches there are as pixels at once: in the queue between reader and training, in use, and being made."""
 
@@ -29,7 +30,7 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
     plan = rank_slice.plan
     lengths = _held_rows(rank_slice)
     bases = np.cumsum(lengths) - lengths
-    pool = room_for(files.images.room(int(lengths.sum())))
+    pool = files.room(int(lengths.sum()))
     streams = [
         _Stream(files, pool, int(base), rank_slice, stream, start_step)
         for base, stream in zip(bases, rank_slice.streams, strict=True)
@@ -46,7 +47,7 @@ def read_slice(files: SplitFiles, rank_slice: Slice, *, start_step: int = 0) -> 
                 yield from blocks.batches(_places(streams, shares, num_steps), num_steps)
             else:  # a window ends inside this batch: its rows are taken before those of the next come into their place
                 found = (places for s, rows in zip(streams, shares, strict=True) for places in s.pieces(rows))
-                yield concatenate([no_rows(files.images.shape), *map(blocks.rows, found)])
+                yield concatenate([files.no_rows(), *map(blocks.rows, found)])
             step += max(1, num_steps)
 
 
@@ -113,8 +114,8 @@ class _Stream:
             self._held = None  # before there is another one
             self._held = group, self._files.read(group)
         rows = self._held[1]
-        for name in Batch.__dataclass_fields__:
-            getattr(self._pool, name)[at : at + wanted.stop - wanted.start] = getattr(rows, name)[wanted]
+        for target, found in zip(self._pool.arrays(), rows.arrays(), strict=True):
+            target[at : at + wanted.stop - wanted.start] = found[wanted]
 
 
 class _Blocks:
@@ -122,12 +123,11 @@ class _Blocks:
 
     def __init__(self, files: SplitFiles, pool: Batch) -> None:
         self._files, self._pool = files, pool
-        self._row_bytes = int(np.prod(files.images.shape))
-        self._buffers: list[np.ndarray] = []
+        self._buffers: dict[str, list[np.ndarray]] = {name: [] for name in files.large}
 
     def num_batches(self, num_rows: int) -> int:
         """How many batches of so many rows make a block."""
-        return max(1, BLOCK_BYTES // max(1, num_rows * self._row_bytes))
+        return max(1, BLOCK_BYTES // max(1, num_rows * self._files.sample.num_bytes))
 
     def batches(self, places: np.ndarray, num_batches: int) -> Iterator[Batch]:
         """The rows at these places as so many batches of equal size."""
@@ -136,33 +136,40 @@ class _Blocks:
             yield block.take(slice(number * size, (number + 1) * size))
 
     def rows(self, places: np.ndarray) -> Batch:
-        """The rows at these places, int64 [n], with their pixels.
+        """The rows at these places, int64 [n], decoded.
 
         Raises:
             DataError: an image cannot be decoded; names the file and the row group.
         """
-        images = self._room(len(places))
+        pool = self._pool
         try:
-            self._files.images.take(self._pool.images, places, images)
+            values = {name: self._take(name, stored, places) for name, stored in pool.values.items()}
         except DataError:
             for place in places:  # the first that cannot be decoded is named
-                self._files.decode(self._pool.take(np.array([place])))
+                self._files.decode(pool.take(np.array([place])))
             raise
-        small = (getattr(self._pool, name)[places] for name in Batch.__dataclass_fields__ if name != "images")
-        return Batch(images, *small)
+        return Batch(values, pool.id_hashes[places], pool.copies[places], pool.rows[places])
 
-    def _room(self, num_rows: int) -> np.ndarray:
-        """Memory for images, uint8 [n, height, width, channels], aligned, of any contents."""
-        num_bytes = num_rows * self._row_bytes
-        large = [buffer for buffer in self._buffers if len(buffer) >= num_bytes + ALIGNMENT_BYTES]
+    def _take(self, name: str, stored: np.ndarray, places: np.ndarray) -> np.ndarray:
+        column = self._files.large.get(name)
+        if column is None:
+            return stored[places]
+        out = self._room(name, len(places), column.feature)
+        column.take(stored, places, out)
+        return out
+
+    def _room(self, name: str, num_rows: int, feature: Feature) -> np.ndarray:
+        """Memory for values of a feature, [n, *shape], aligned, of any contents."""
+        num_bytes = num_rows * feature.num_bytes
+        large = [buffer for buffer in self._buffers[name] if len(buffer) >= num_bytes + ALIGNMENT_BYTES]
         # An array that shows a part of a buffer refers to the buffer. Where nobody else does, these do: the two lists,
         # the loop's variable, and getrefcount's own argument.
         free = [buffer for buffer in large if sys.getrefcount(buffer) <= 4]
         if not free:
             free = [np.empty(num_bytes + ALIGNMENT_BYTES, np.uint8)]
-            self._buffers = [*large, *free]
+            self._buffers[name] = [*large, *free]
         first = -free[0].ctypes.data % ALIGNMENT_BYTES
-        return free[0][first : first + num_bytes].reshape(num_rows, *self._files.images.shape)
+        return free[0][first : first + num_bytes].view(feature.dtype).reshape(num_rows, *feature.shape)
 
 
 def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int:
@@ -176,8 +183,8 @@ def check_memory(manifest: Manifest, rank_slice: Slice, limit_bytes: int) -> int
     group_rows = int(np.diff(rank_slice.plan.row_group_ends, prepend=0).max())
     lengths = _held_rows(rank_slice)
     held_rows = int((lengths + group_rows).sum())
-    held_bytes = held_rows * manifest.image.row_bytes(manifest.splits["train"].files)
-    needed = held_bytes + _ready_bytes(manifest.image.num_bytes, rank_slice.num_rows(0))
+    held_bytes = held_rows * manifest.row_bytes("train")
+    needed = held_bytes + _ready_bytes(manifest.sample.num_bytes, rank_slice.num_rows(0))
     if needed > limit_bytes:
         raise ResourceError(
             f"the reader of rank {rank_slice.rank} needs {needed} bytes ({held_rows} rows in {len(lengths)} "

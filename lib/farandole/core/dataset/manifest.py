@@ -8,8 +8,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from farandole.core.dataset.sample import ManifestPart, Sample
 from farandole.core.dataset.schema import REASONS, SCHEMA_VERSION, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import fingerprint
 from farandole.errors import DataError
@@ -33,11 +34,7 @@ _PROVENANCE = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FileEntry(_Part):
+class FileEntry(ManifestPart):
     """One Parquet file."""
 
     path: str
@@ -66,14 +63,14 @@ class FileEntry(_Part):
         return self
 
 
-class SplitEntry(_Part):
+class SplitEntry(ManifestPart):
     """One of train, val and test. A split without rows has no files."""
 
     num_rows: int = Field(ge=0)
     class_counts: dict[str, int]
     """How many rows each class has, in the order of class_names; a class without rows is there with 0."""
     id_checksum: str
-    """What core.fingerprint.id_checksum makes of (image_id, copy) of all rows, as 16 hex digits."""
+    """What core.fingerprint.id_checksum makes of (id, copy) of all rows, as 16 hex digits."""
     files: list[FileEntry]
 
     @model_validator(mode="after")
@@ -84,32 +81,14 @@ class SplitEntry(_Part):
         return self
 
 
-class ImageEntry(_Part):
-    height: int
-    width: int
-    channels: int
-    encoding: str
-
-    @property
-    def num_bytes(self) -> int:
-        """Of an image as pixels."""
-        return self.height * self.width * self.channels
-
-    def row_bytes(self, files: list[FileEntry]) -> int:
-        """What a row takes in some files: of raw images no matter of the files, else the mean, at least 1."""
-        if self.encoding == "raw":
-            return self.num_bytes
-        return max(sum(file.num_bytes for file in files) // max(sum(file.num_rows for file in files), 1), 1)
-
-
-class Stats(_Part):
+class Stats(ManifestPart):
     """Mean and deviation of the train split's pixels, per channel, on the scale 0 to 255."""
 
     mean: list[float]
     std: list[float]
 
 
-class Fill(_Part):
+class Fill(ManifestPart):
     """What took the place of a side column's missing values."""
 
     policy: str
@@ -119,7 +98,7 @@ class Fill(_Part):
     """What missing values became. A date is given in days, a timestamp in microseconds, since 1970."""
 
 
-class Manifest(_Part):
+class Manifest(ManifestPart):
     """A whole data directory."""
 
     schema_version: int = SCHEMA_VERSION
@@ -134,8 +113,8 @@ class Manifest(_Part):
     """The fingerprint of all that decides the pixels of a picture."""
     source: str = ""
     """Where the raw records were found: data.path."""
-    image: ImageEntry
-    class_names: list[str]
+    sample: Sample
+    """What a row holds."""
     splits: dict[str, SplitEntry]
     """What each of train, val and test holds; all three are there."""
     stats: Stats
@@ -143,13 +122,13 @@ class Manifest(_Part):
     """How many records were rejected, by reason."""
     input_rows: int
     deduplicated_rows: int
-    side_columns: dict[str, str] = {}
+    side_columns: dict[str, str] = Field(default={})
     """The input's columns that were kept, in the order of the files: name -> a key of schema.SIDE_TYPES."""
-    fills: dict[str, Fill] = {}
+    fills: dict[str, Fill] = Field(default={})
     """What took the place of missing values, by side column, for those that missing.columns fills or interpolates."""
-    class_weights: dict[str, float] = {}
+    class_weights: dict[str, float] = Field(default={})
     """What a row of each class weighs in the loss; empty unless balance.strategy = "weights"."""
-    class_counts_before: dict[str, int] = {}
+    class_counts_before: dict[str, int] = Field(default={})
     """How many rows each class of the train split had before balancing; rebalance alone writes it."""
 
     even_by: Literal["", "class", "rows"] = ""
@@ -187,6 +166,18 @@ class Manifest(_Part):
                     f"+ {self.deduplicated_rows} deduplicated = {placed}"
                 )
         return self
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of the classes that rows are counted by."""
+        return self.sample.class_names
+
+    def row_bytes(self, *splits: str) -> int:
+        """What a row of these splits takes in files: of raw features no matter of these, else the mean, at least 1."""
+        if self.sample.is_raw:
+            return self.sample.num_bytes
+        files = [file for split in splits for file in self.splits[split].files]
+        return max(sum(file.num_bytes for file in files) // max(sum(file.num_rows for file in files), 1), 1)
 
     def fingerprint(self) -> str:
         """Names what can be read of this data set, to the last byte: the SHA-256 of every file is in it.

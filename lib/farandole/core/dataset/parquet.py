@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farandole.core.dataset.manifest import FileEntry, ImageEntry
+from farandole.core.dataset.manifest import FileEntry
+from farandole.core.dataset.sample import Sample
 from farandole.core.dataset.schema import CLASS_NAME
 from farandole.core.fingerprint import file_sha256
 from farandole.errors import DataError
@@ -32,22 +33,20 @@ _footers: dict[tuple[Path, tuple[int, ...], str | None], pq.FileMetaData] = {}
 _footers_lock = threading.Lock()
 
 
-def write_rows(
-    root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table], image: ImageEntry, class_names: list[str]
-) -> FileEntry:
+def write_rows(root: Path, path: str, schema: pa.Schema, row_groups: Iterable[pa.Table], sample: Sample) -> FileEntry:
     """As `write_file`, for clean/data and balanced/data, with what others need who read a file without its manifest.
 
     That is the column class_name, stored as a dictionary of the names that a row group has, and in the file's metadata
-    image_shape, as [height, width, channels], and image_encoding.
+    of each large feature, such as image, image_shape, as [height, width, channels], image_dtype and image_encoding.
     """
-    notes = {
-        "image_shape": json.dumps([image.height, image.width, image.channels]),
-        "image_encoding": image.encoding,
-    }
+    notes: dict[str, str] = {}
+    for name, feature in sample.large.items():
+        notes |= {f"{name}_shape": json.dumps(feature.shape), f"{name}_dtype": feature.dtype}
+        notes[f"{name}_encoding"] = feature.stored
     if CLASS_NAME.name in schema.names:  # a side column
         return write_file(root, path, schema, row_groups, notes)
-    names = pa.array(class_names, pa.string())
-    named = (table.append_column(CLASS_NAME, names.take(table["label"].combine_chunks())) for table in row_groups)
+    names, classes = pa.array(sample.class_names, pa.string()), sample.classes
+    named = (table.append_column(CLASS_NAME, names.take(table[classes].combine_chunks())) for table in row_groups)
     return write_file(root, path, schema.append(CLASS_NAME), named, notes)
 
 
@@ -68,7 +67,7 @@ def write_file(
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     counts = []
     # Images do not compress and have no use for dictionaries or statistics; ids and labels do.
-    small = [name for name in schema.names if name != "image"]
+    small = [field.name for field in schema if not pa.types.is_binary(field.type)]
     with pq.ParquetWriter(
         partial,
         schema,

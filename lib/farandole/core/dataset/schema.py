@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version of manifests and files that this package writes, and the only one that it reads."""
 SPLITS = ("train", "val", "test")
 """The three parts of every data set; elsewhere a split is named by its index here."""
@@ -21,9 +21,9 @@ SIDE_TYPES = {
 
 CLEAN = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),  # stable: the source path or id, never a position
-        pa.field("image", pa.binary(), nullable=False),  # raw uint8 HWC, or JPEG: manifest.image.encoding says which
-        pa.field("label", pa.int32(), nullable=False),  # index into manifest.class_names
+        pa.field("id", pa.string(), nullable=False),  # stable: the source path or id, never a position
+        pa.field("image", pa.binary(), nullable=False),  # as its Feature says
+        pa.field("label", pa.int32(), nullable=False),  # index into Sample.class_names
         pa.field("content_hash", pa.int64(), nullable=False),  # first 8 bytes of BLAKE2b over the decoded pixels
     ]
 )
@@ -38,7 +38,7 @@ CLASS_NAME = pa.field("class_name", pa.string(), nullable=False)
 know no manifest. Ours never read it. A side column of this name stands in its place, and older files have none."""
 BALANCED = pa.schema([*CLEAN, *_PLACED])
 """Columns of balanced/data/split=SPLIT/part-*.parquet where no side columns are kept; else these stand before `copy`.
-(image_id, copy) is unique, and so is row."""
+(id, copy) is unique, and so is row."""
 
 RESERVED_NAMES = frozenset([*BALANCED.names, "key", "split"])
 """What no side column can be called: `key` is what rebalance sorts by, `split` is a folder's name."""
@@ -56,7 +56,7 @@ def balanced_schema(side_columns: Mapping[str, str]) -> pa.Schema:
 
 QUARANTINE = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),  # where the record came from: a path, or a name in a bundle
         pa.field("reason", pa.string(), nullable=False),  # one of REASONS
         pa.field("detail", pa.string(), nullable=False),  # what was found, for a person
@@ -66,9 +66,9 @@ QUARANTINE = pa.schema(
 
 DEDUPLICATED = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("kept_image_id", pa.string(), nullable=False),  # the record with the same pixels that was kept
+        pa.field("kept_id", pa.string(), nullable=False),  # the record with the same pixels that was kept
     ]
 )
 """Columns of clean/deduplicated/part-*.parquet."""

@@ -170,7 +170,7 @@ def plan_epoch(manifest: Manifest, *, epoch: int, seed: int, global_batch_size: 
         raise DataError("the train split has no rows; nothing can be trained on it")
     order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(sizes)).astype(np.int64)
     num_streams = max(1, min(MAX_STREAMS, global_batch_size, len(sizes) // ROW_GROUPS_PER_STREAM))
-    row_bytes = manifest.image.row_bytes(manifest.splits["train"].files)
+    row_bytes = manifest.row_bytes("train")
     window_rows = max(int(sizes.max()), min(WINDOW_ROWS, WINDOW_BYTES // row_bytes) // num_streams)
     return EpochPlan(
         epoch=epoch,

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from farandole.core.dataset.manifest import FileEntry, ImageEntry, Manifest, SplitEntry
+from farandole.core.dataset.manifest import FileEntry, Manifest, SplitEntry
+from farandole.core.dataset.sample import Sample
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan import layout
 from farandole.core.plan.balance import BalancePlan
@@ -51,8 +52,7 @@ class RebalancePlan:
     """Who gets what. A group is one class of one split: split * num_classes + label."""
 
     clean: Path
-    class_names: list[str]
-    image: ImageEntry
+    sample: Sample
     side_columns: dict[str, str]
     """The columns that go with each image, as in Manifest.side_columns."""
     pieces: list[Piece]
@@ -99,7 +99,7 @@ class RebalancePlan:
 
     def cut_of(self, groups: np.ndarray) -> np.ndarray:
         """Which of those each row is of, by its group; int64 [n]."""
-        return groups if self.even_by == "class" else groups // len(self.class_names)
+        return groups if self.even_by == "class" else groups // len(self.sample.class_names)
 
     def starts(self) -> list[np.ndarray]:
         """For each of those int64 [files of the split - 1]: its rows before each file but the first."""
@@ -136,15 +136,14 @@ def plan_rebalance(
     extras[0] = [balance.extras[name] for name in names]
     targets = counts * repeats + extras
     # Of raw images no matter of how the clean rows lie in files, so neither is the number of files.
-    row_bytes = clean.image.row_bytes([file for split in splits for file in split.files])
+    row_bytes = clean.row_bytes(*SPLITS)
     train_rows, *other_rows = targets.sum(axis=1).tolist()
     train_files = layout.num_files_for_bytes(train_rows, train_rows * row_bytes, num_files)
     others = (layout.num_files_like(rows, rows * row_bytes, train_rows, train_files) for rows in other_rows)
     files_of = [train_files, *others]
     return RebalancePlan(
         clean=directory,
-        class_names=names,
-        image=clean.image,
+        sample=clean.sample,
         side_columns=clean.side_columns,
         pieces=_plan_pieces(splits, _piece_bytes(row_bytes, sum(files_of)) // row_bytes),
         seed=seed,

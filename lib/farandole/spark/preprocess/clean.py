@@ -31,7 +31,7 @@ from farandole.core.dataset.schema import SPLITS
 from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
 from farandole.spark.preprocess.check_splits import check_splits, warn_of_spared
-from farandole.spark.preprocess.clean_files import CleanFile, image_entry, write_files
+from farandole.spark.preprocess.clean_files import CleanFile, image_sample, write_files
 from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
@@ -56,7 +56,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
 
     The same records give the same bytes in clean/data, for any number of executors and however they are cut into files,
     as long as their ids are the same. Of pictures that are equal after resizing one is kept: of the test split before
-    val before the rest, then the one whose file has the smallest hash, then the smallest image_id. Equal pictures under
+    val before the rest, then the one whose file has the smallest hash, then the smallest id. Equal pictures under
     different labels are all rejected.
 
     Args:
@@ -124,7 +124,7 @@ def _interpolate_columns(spark: SparkSession, missing: Missing, source: Source, 
             continue
         rows = spark.read.parquet(spark_path(staging / "parts", is_pattern=True)).select(
             "part",
-            "image_id",
+            "id",
             *(
                 F.col(f"`{prefix}{name.replace('`', '``')}`").alias(alias)
                 for prefix, alias in ((SIDE, "value"), (ORDER, "order"), (GROUP, "group"))
@@ -156,8 +156,7 @@ def _manifest(
         stage="preprocess",
         created_by=created_by(scale),
         **asdict(origin),
-        image=image_entry(rules),
-        class_names=source.class_names,
+        sample=image_sample(rules, source.class_names),
         splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},
         stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
         quarantine=dict(sorted(quarantine.items())),

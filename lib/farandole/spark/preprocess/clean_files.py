@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from farandole.config.data import Image
-from farandole.core.dataset.manifest import FileEntry, ImageEntry
+from farandole.core.dataset.manifest import FileEntry
 from farandole.core.dataset.parquet import write_rows
+from farandole.core.dataset.sample import Feature, Sample
 from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import split_evenly
@@ -30,9 +31,21 @@ class CleanFile:
     id_checksum: int
 
 
-def image_entry(rules: Image) -> ImageEntry:
-    """What a manifest says of the pictures that `rules` make."""
-    return ImageEntry(height=rules.height, width=rules.width, channels=rules.channels, encoding=rules.encoding)
+def image_sample(rules: Image, class_names: list[str]) -> Sample:
+    """What a manifest says of the pictures that `rules` make, and of their classes."""
+    return Sample(
+        features={
+            "image": Feature(
+                dtype="uint8",
+                shape=[rules.height, rules.width, rules.channels],
+                encoding="jpeg" if rules.encoding == "jpeg" else "",
+            ),
+            "label": Feature(dtype="int32"),
+        },
+        inputs=["image"],
+        targets=["label"],
+        class_names=class_names,
+    )
 
 
 def write_files(
@@ -64,7 +77,7 @@ def write_files(
         for group in range(num_groups)
         for batch in read_spill(placed_path(staging, group), schema, number, source.num_files)
     ]
-    rows = pa.Table.from_batches(batches, schema).sort_by([("key", "ascending"), ("image_id", "ascending")])
+    rows = pa.Table.from_batches(batches, schema).sort_by([("key", "ascending"), ("id", "ascending")])
     rows = rows.set_column(
         rows.schema.get_field_index("label"), schema.field("label"), [labels[rows["label"].to_numpy()]]
     )
@@ -74,8 +87,8 @@ def write_files(
         if mine.num_rows:
             tables = _row_groups(mine, images, stored, rows_per_row_group(rules))
             path = f"data/split={split}/part-{number:05d}.parquet"
-            entry = write_rows(directory, path, stored, tables, image_entry(rules), source.class_names)
-            files[split] = CleanFile(entry, id_checksum(hash_ids(mine["image_id"]), 0))
+            entry = write_rows(directory, path, stored, tables, image_sample(rules, source.class_names))
+            files[split] = CleanFile(entry, id_checksum(hash_ids(mine["id"]), 0))
     write_originals(directory, number, rows)
     return files
 

@@ -36,7 +36,7 @@ MAX_DETAIL_CHARACTERS = 300
 STAGED = pa.schema(
     [
         pa.field("part", pa.int32(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("split", pa.int32(), nullable=False),  # index into SPLITS, or UNSPLIT
         pa.field("label", pa.int32(), nullable=False),
@@ -124,7 +124,7 @@ def _decoded(
     first = 0
     for records in read_records(part, rows_per_row_group(decode.rules)):
         kept, pictures = [], []
-        old = shelf.find(first, [record["image_id"] for record in records.rows])
+        old = shelf.find(first, [record["id"] for record in records.rows])
         for index, record in enumerate(records.rows):
             try:
                 pictures.append(_decode(decode, records, index, old[index]))
@@ -163,7 +163,7 @@ def _decode(decode: Decode, records: Records, index: int, old: DecodedPicture | 
 
 def _rejection(record: dict[str, Any], error: RejectedError) -> dict[str, str]:
     detail = error.detail.encode("utf-8", "backslashreplace").decode()[:MAX_DETAIL_CHARACTERS]
-    return {"image_id": record["image_id"], "source": record["source"], "reason": error.reason, "detail": detail}
+    return {"id": record["id"], "source": record["source"], "reason": error.reason, "detail": detail}
 
 
 def _staged_table(
@@ -177,7 +177,7 @@ def _staged_table(
     planes = np.ascontiguousarray(pixels.reshape(len(pixels), -1, pixels.shape[-1]).swapaxes(1, 2))
     columns = {
         "part": np.full(len(records), part, np.int32),
-        "image_id": [record["image_id"] for record in records],
+        "id": [record["id"] for record in records],
         "source": [record["source"] for record in records],
         "split": [UNSPLIT if record["split"] is None else SPLITS.index(record["split"]) for record in records],
         "label": [labels[record["class_name"]] for record in records],

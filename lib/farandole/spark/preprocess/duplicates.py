@@ -24,15 +24,15 @@ ROWS_PER_TASK = 2_000_000
 DROPPED = pa.schema(
     [
         pa.field("part", pa.int32(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("kept_image_id", pa.string(), nullable=False),
+        pa.field("kept_id", pa.string(), nullable=False),
         pa.field("labels", pa.list_(pa.int32()), nullable=False),  # distinct and ascending; several are a conflict
     ]
 )
 """Columns of staging/dropped/*.parquet."""
 
-_COMPARED = ["part", "image_id", "source", "split", "label", "digest", "original", "split_key"]
+_COMPARED = ["part", "id", "source", "split", "label", "digest", "original", "split_key"]
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 
 
@@ -61,7 +61,7 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
     rows = parts.to_table(columns=_COMPARED, filter=mine)
     dropped = find_dropped(rows)
     write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [dropped])
-    is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks())
+    is_dropped = pc.is_in(rows["id"], value_set=dropped["id"].combine_chunks())
     return rows.select(["split_key", "label", "split"]).filter(pc.invert(is_dropped))
 
 
@@ -77,11 +77,11 @@ def find_dropped(rows: pa.Table) -> pa.Table:
     """The rows that are not kept because another one shows the same picture.
 
     Args:
-        rows: part, image_id, source, split (index into SPLITS, or UNSPLIT), label, digest, original; all rows of a
+        rows: part, id, source, split (index into SPLITS, or UNSPLIT), label, digest, original; all rows of a
             digest.
 
     Returns:
-        A table of schema DROPPED, in the order of part and image_id. With one label, a row for every member of the
+        A table of schema DROPPED, in the order of part and id. With one label, a row for every member of the
         group but the one that is kept: of test before val before the rest, then with the smallest original, so that
         which one it is, and with it the split, depends on no name. With more labels, for every member.
     """
@@ -93,9 +93,7 @@ def find_dropped(rows: pa.Table) -> pa.Table:
     split = rows["split"].to_numpy()
     preference = np.where(split == _TEST, 0, np.where(split == _VAL, 1, 2))
     rows = rows.append_column("preference", pa.array(preference))
-    rows = rows.sort_by(
-        [(name, "ascending") for name in ("digest", "preference", "original", "image_id")]
-    ).combine_chunks()
+    rows = rows.sort_by([(name, "ascending") for name in ("digest", "preference", "original", "id")]).combine_chunks()
     group = rows["digest"].combine_chunks().dictionary_encode().indices.to_numpy()  # sorted, so 0, 0, 1, 1, 1, 2, ...
     firsts = np.unique(group, return_index=True)[1]
     labels = np.unique(np.stack([group, rows["label"].to_numpy()], axis=1), axis=0)
@@ -103,9 +101,9 @@ def find_dropped(rows: pa.Table) -> pa.Table:
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(labels[:, 1].astype(np.int32)))
     is_dropped = (np.diff(offsets)[group] > 1) | (np.arange(len(group)) != firsts[group])
     columns = {
-        **{name: rows[name] for name in ("part", "image_id", "source")},
-        "kept_image_id": rows["image_id"].take(pa.array(firsts[group])),
+        **{name: rows[name] for name in ("part", "id", "source")},
+        "kept_id": rows["id"].take(pa.array(firsts[group])),
         "labels": lists.take(pa.array(group)),
     }
     dropped = pa.table(columns).filter(pa.array(is_dropped)).cast(DROPPED)
-    return dropped.sort_by([("part", "ascending"), ("image_id", "ascending")])
+    return dropped.sort_by([("part", "ascending"), ("id", "ascending")])

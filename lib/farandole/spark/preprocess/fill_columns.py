@@ -23,15 +23,15 @@ def interpolate(rows: DataFrame) -> DataFrame:
     """The nearest valid neighbours of missing values, for linear interpolation.
 
     Args:
-        rows: part, image_id, value (a number; null or NaN is missing), order (double or decimal), group (string).
+        rows: part, id, value (a number; null or NaN is missing), order (double or decimal), group (string).
 
     Returns:
-        part, image_id, order, left and right (order and value, or null at an end of the group): a row for every missing
+        part, id, order, left and right (order and value, or null at an end of the group): a row for every missing
         value with an order, in a group that has a valid one.
     """
     # Two sorts, each with a running frame: a frame that ends in the future would be scanned anew for every row.
-    forward = Window.partitionBy("group").orderBy("order", "image_id").rowsBetween(Window.unboundedPreceding, -1)
-    backward = Window.partitionBy("group").orderBy(F.desc("order"), F.desc("image_id"))
+    forward = Window.partitionBy("group").orderBy("order", "id").rowsBetween(Window.unboundedPreceding, -1)
+    backward = Window.partitionBy("group").orderBy(F.desc("order"), F.desc("id"))
     number = F.col("value").cast("double")
     is_valid = F.abs(number) < F.lit(float("inf"))  # to Spark, NaN is more than infinity
     is_missing = number.isNull() | F.isnan(number)
@@ -42,7 +42,7 @@ def interpolate(rows: DataFrame) -> DataFrame:
         .withColumn("left", F.last(point, ignorenulls=True).over(forward))
         .withColumn("right", F.last(point, ignorenulls=True).over(backward.rowsBetween(Window.unboundedPreceding, -1)))
         .where(is_missing & (left.isNotNull() | right.isNotNull()))
-        .select("part", "image_id", "order", "left", "right")
+        .select("part", "id", "order", "left", "right")
     )
 
 
@@ -51,7 +51,7 @@ def fill_columns(part: Part, rows: pa.Table, fills: dict[str, Fill]) -> pa.Table
 
     Args:
         part: whose staging/interpolated/COLUMN/part=N holds what `interpolate` found.
-        rows: with image_id and the kept columns.
+        rows: with id and the kept columns.
         fills: by column; others are left as they are.
     """
     columns = {}
@@ -61,14 +61,14 @@ def fill_columns(part: Part, rows: pa.Table, fills: dict[str, Fill]) -> pa.Table
             column = nan_to_null(column)
             found = part.staging / "interpolated" / str(index) / f"part={part.number}"
             if found.exists():  # Spark writes a folder, of files that it names, only for parts that have such rows
-                column = pc.coalesce(column, _found(rows["image_id"], pq.read_table(found, partitioning=None), kind))
+                column = pc.coalesce(column, _found(rows["id"], pq.read_table(found, partitioning=None), kind))
             column = pc.fill_null(column, _scalar(fills[name].value, kind))
         columns[name] = column
     return pa.table(columns) if columns else rows.select([])
 
 
 def _found(ids: pa.ChunkedArray, found: pa.Table, kind: str) -> pa.ChunkedArray:
-    places = pc.index_in(ids, value_set=found["image_id"].combine_chunks())
+    places = pc.index_in(ids, value_set=found["id"].combine_chunks())
     is_whole = pa.types.is_integer(SIDE_TYPES[kind])
     values = [_value(row, is_whole) for row in found.select(["order", "left", "right"]).to_pylist()]
     return pa.chunked_array([pa.array(values, SIDE_TYPES[kind]).take(places.combine_chunks())])

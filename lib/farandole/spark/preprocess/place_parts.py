@@ -98,7 +98,7 @@ def place_parts(
     for folder, schema, table in (("quarantine", QUARANTINE, quarantine), ("deduplicated", DEDUPLICATED, deduplicated)):
         if table.num_rows:
             path = f"{folder}/part-{group:05d}.parquet"
-            write_file(directory, path, schema, [table.sort_by([("image_id", "ascending"), ("source", "ascending")])])
+            write_file(directory, path, schema, [table.sort_by([("id", "ascending"), ("source", "ascending")])])
     placed = pa.concat_tables(
         [_place_part(part, splits, fills, own) for part, own in zip(parts, dropped_of, strict=True)]
     )
@@ -114,7 +114,7 @@ def place_parts(
 def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
     rows = [
         {
-            "image_id": row["image_id"],
+            "id": row["id"],
             "source": row["source"],
             "reason": "conflicting_label",
             "detail": f"the same picture is labelled {', '.join(repr(class_names[label]) for label in row['labels'])}",
@@ -126,9 +126,9 @@ def _conflicts(dropped: pa.Table, class_names: list[str]) -> pa.Table:
 
 def _examples(quarantine: pa.Table) -> dict[str, Example]:
     """By reason, the record with the smallest id."""
-    rows = quarantine.sort_by("image_id")
+    rows = quarantine.sort_by("id")
     firsts = {reason: rows.slice(rows["reason"].index(reason).as_py(), 1) for reason in set(rows["reason"].to_pylist())}
-    return {reason: (row["image_id"][0].as_py(), row["detail"][0].as_py()) for reason, row in firsts.items()}
+    return {reason: (row["id"][0].as_py(), row["detail"][0].as_py()) for reason, row in firsts.items()}
 
 
 def place_rows(
@@ -143,12 +143,12 @@ def place_rows(
         columns: more that are wanted.
 
     Returns:
-        Their image_id and further columns as asked; and their splits, int8 [n], an index into SPLITS or -1 for a row
+        Their id and further columns as asked; and their splits, int8 [n], an index into SPLITS or -1 for a row
         that is not kept.
     """
-    rows = part.read("parts", ["image_id", "split", "split_key", *columns])
+    rows = part.read("parts", ["id", "split", "split_key", *columns])
     splits = assign_splits(rows["split_key"].to_numpy(), rows["split"].to_numpy(), plan)
-    is_dropped = pc.is_in(rows["image_id"], value_set=dropped["image_id"].combine_chunks()).to_numpy()
+    is_dropped = pc.is_in(rows["id"], value_set=dropped["id"].combine_chunks()).to_numpy()
     return rows, np.where(is_dropped, -1, splits).astype(np.int8)
 
 
@@ -156,14 +156,14 @@ def _place_part(part: Part, plan: SplitPlan, fills: dict[str, Fill], dropped: pa
     """The rows of a part that are kept: the columns of `placed_schema`, then sums and squares."""
     places = [field.name for field in FIELDS]
     side = [f"{SIDE}{name}" for name in part.source.side_columns]
-    stored = ["image_id", "label", "sums", "squares", "original", *places]
+    stored = ["id", "label", "sums", "squares", "original", *places]
     rows, splits = place_rows(part, plan, dropped, [*stored[1:], "digest", *side])
     added = fill_columns(part, rows, fills)
     placed = {
         **{name: rows[name] for name in stored},
         **{f"{SIDE}{name}": added[name] for name in added.schema.names},
         "content_hash": np.array([content_hash(digest) for digest in rows["digest"].to_pylist()], np.int64),
-        "key": hash_ids(rows["image_id"]),
+        "key": hash_ids(rows["id"]),
         "split": splits,
     }
     names = [*placed_schema(part.source).names, "sums", "squares"]

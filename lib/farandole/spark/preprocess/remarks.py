@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from farandole.log import first_few, say
 
 Example = tuple[str, str]
-"""The image_id of a rejected record, and the detail."""
+"""The id of a rejected record, and the detail."""
 MAX_NAMED = 5
 """Classes that one line names."""
 
@@ -40,8 +40,8 @@ def explain(quarantine: Mapping[str, int], examples: Mapping[str, Example]) -> s
 
 
 def _found(reason: str, examples: Mapping[str, Example]) -> str:
-    image_id, detail = examples.get(reason, ("", ""))
-    return f"such as {image_id!r}, {detail}; " if detail else ""
+    record_id, detail = examples.get(reason, ("", ""))
+    return f"such as {record_id!r}, {detail}; " if detail else ""
 
 
 def near_names(class_names: Iterable[str]) -> list[list[str]]:

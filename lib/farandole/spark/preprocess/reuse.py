@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from farandole.config.data import Image
-from farandole.core.batches.raw_pages import find_images
+from farandole.core.batches.raw_pages import find_values
 from farandole.core.dataset.manifest import FileEntry, Manifest
 from farandole.core.dataset.parquet import open_file, open_source, open_unlisted, write_file
 from farandole.core.dataset.versions import read_versions
@@ -39,13 +39,13 @@ from farandole.spark.tasks import run_tasks
 
 MAX_ROWS = 5_000_000
 """Of a listing, and of a data set: the driver compares them at once, in about 1 GB; larger ones are decoded anew."""
-_KEYS = ("image_id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
+_KEYS = ("id", "source", "path", "row_group", "start", "stop", "num_bytes", "footer", "modified_ns")
 """What must be as it was, as far as a listing has it."""
 _UNCHANGED_NAME, _INDEX_NAME = "unchanged.parquet", "old_pictures.arrow"
 _INDEX = pa.schema(
     [
-        pa.field("key", pa.uint64(), nullable=False),  # hash of the image_id; ascending
-        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),  # hash of the id; ascending
+        pa.field("id", pa.string(), nullable=False),
         pa.field("content_hash", pa.int64(), nullable=False),
         pa.field("file", pa.int32(), nullable=False),  # index into OldPictures.files
         pa.field("start", pa.int64(), nullable=False),  # the byte of the file where the pixels begin
@@ -126,7 +126,7 @@ def _keys(listing: pq.ParquetFile) -> pa.Array:
 def _write_index(spark: SparkSession, directory: Path, manifest: Manifest, staging: Path) -> OldPictures:
     """Tasks index the old files; the driver sorts what they have found. A picture is compared when it is taken over."""
     entries = [entry for split in manifest.splits.values() for entry in split.files]
-    row_bytes = manifest.image.num_bytes
+    row_bytes = manifest.sample.features["image"].num_bytes
     pieces = [f"old/part-{number:05d}.parquet" for number in range(len(entries))]
 
     def task(number: int) -> None:
@@ -145,14 +145,14 @@ def _index_file(directory: Path, entry: FileEntry, number: int, row_bytes: int) 
     try:
         with open_source(directory, entry) as source:
             file = open_file(directory, entry)
-            starts = find_images(str(directory / entry.path), source, file.metadata, row_bytes)
-        rows = file.read(columns=["image_id", "content_hash"])
+            starts = find_values(str(directory / entry.path), source, file.metadata, "image", row_bytes)
+        rows = file.read(columns=["id", "content_hash"])
         originals = read_originals(directory, entry)
     except (DataError, OSError, pa.ArrowException):
         return _INDEX.empty_table()
     if starts is None or len(originals) != len(starts):
         return _INDEX.empty_table()
-    columns = {"key": hash_ids(rows["image_id"]), **{name: rows[name] for name in ("image_id", "content_hash")}}
+    columns = {"key": hash_ids(rows["id"]), **{name: rows[name] for name in ("id", "content_hash")}}
     columns |= {"file": np.full(len(starts), number, np.int32), "start": starts, "original": originals}
     return pa.table(columns, schema=_INDEX)
 
@@ -176,24 +176,24 @@ class Shelf:
         with pa.memory_map(str(part.staging / _INDEX_NAME)) as source:
             self._index = pa.ipc.open_file(source).read_all().combine_chunks()
 
-    def find(self, first: int, image_ids: list[str]) -> list[DecodedPicture | None]:
+    def find(self, first: int, ids: list[str]) -> list[DecodedPicture | None]:
         """The pictures of some records; None for those that have to be decoded.
 
         Args:
             first: position of the first record in the part.
-            image_ids: of the records.
+            ids: of the records.
         """
-        found: list[DecodedPicture | None] = [None] * len(image_ids)
-        unchanged = np.flatnonzero(self._unchanged[first : first + len(image_ids)])
+        found: list[DecodedPicture | None] = [None] * len(ids)
+        unchanged = np.flatnonzero(self._unchanged[first : first + len(ids)])
         if not len(unchanged) or not self._index.num_rows:
             return found
-        keys = hash_ids([image_ids[position] for position in unchanged])
+        keys = hash_ids([ids[position] for position in unchanged])
         rows = np.minimum(np.searchsorted(self._index["key"].to_numpy(), keys), self._index.num_rows - 1)
         taken = self._index.take(pa.array(rows)).append_column("position", pa.array(unchanged))
         taken = taken.sort_by([("file", "ascending"), ("start", "ascending")])
         for number, of_file in groupby(taken.to_pylist(), key=itemgetter("file")):
             for row, pixels in self._read(self._files[number], list(of_file)):
-                if row["image_id"] == image_ids[row["position"]]:
+                if row["id"] == ids[row["position"]]:
                     found[row["position"]] = DecodedPicture(pixels, row["original"])
         self.num_found += sum(picture is not None for picture in found)
         return found

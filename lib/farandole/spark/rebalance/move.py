@@ -57,13 +57,13 @@ class Written:
 
 def select_keys(plan: RebalancePlan, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Group int64 [n] and select key uint64 [n] of every row of a piece."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["id", "label"]))
     return groups, row_keys(hashes, 0, plan.seed, "select")
 
 
 def order_keys(plan: RebalancePlan, select: np.ndarray, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     """What is cut, int64 [m], and order key uint64 [m] of every copy that a piece becomes."""
-    hashes, groups = _identify(plan, piece, _read(plan, piece, ["image_id", "label"]))
+    hashes, groups = _identify(plan, piece, _read(plan, piece, ["id", "label"]))
     copies = _copy(plan, select, hashes, groups)
     return plan.cut_of(copies.groups), copies.keys
 
@@ -126,7 +126,7 @@ def write(
     """Sorts all rows of output file `number`, and writes them; images are copied for one row group at a time.
 
     Raises:
-        DataError: an image_id occurs twice, or rows are not as many as planned.
+        DataError: an id occurs twice, or rows are not as many as planned.
     """
     split, index = plan.place(number)
     schema = spilled_schema(plan.side_columns)
@@ -134,7 +134,7 @@ def write(
     rows = pa.Table.from_batches(batches, schema).drop_columns("image").combine_chunks()
     path = f"data/split={SPLITS[split]}/part-{index:05d}.parquet"
     _check_counts(plan, number, path, rows["label"].to_numpy())
-    names = [("key", "ascending"), ("image_id", "ascending"), ("copy", "ascending")]
+    names = [("key", "ascending"), ("id", "ascending"), ("copy", "ascending")]
     order = pc.sort_indices(rows, sort_keys=names).to_numpy()
     _refuse_duplicates(plan, rows, order)
     num_rows = int(plan.targets.reshape(len(SPLITS), -1)[split].sum())
@@ -142,8 +142,8 @@ def write(
     stored = balanced_schema(plan.side_columns)
     row_groups = _row_groups(rows, images, stored, order, first_row, split_evenly(len(order), rows_per_row_group))
     return Written(
-        entry=write_rows(directory, path, stored, row_groups, plan.image, plan.class_names),
-        checksum=id_checksum(hash_ids(rows["image_id"]), rows["copy"].to_numpy()),
+        entry=write_rows(directory, path, stored, row_groups, plan.sample),
+        checksum=id_checksum(hash_ids(rows["id"]), rows["copy"].to_numpy()),
     )
 
 
@@ -153,7 +153,7 @@ def _check_counts(plan: RebalancePlan, number: int, path: str, labels: np.ndarra
     found = np.bincount(labels if by_class else np.zeros_like(labels), minlength=len(planned))
     other = np.flatnonzero(found != planned)
     if len(other):
-        names = f" of class {plan.class_names[other[0]]!r}" if by_class else ""
+        names = f" of class {plan.sample.class_names[other[0]]!r}" if by_class else ""
         raise DataError(
             f"balanced/{path} would get {found[other[0]]} rows{names}, {planned[other[0]]} are planned: "
             f"two rows share a 64-bit key; change balance.seed"
@@ -175,7 +175,7 @@ def _read(plan: RebalancePlan, piece: Piece, columns: list[str]) -> pa.Table:
 def _identify(plan: RebalancePlan, piece: Piece, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Id hash and group of every row."""
     labels = rows["label"].to_numpy().astype(np.int64)
-    num_classes = len(plan.class_names)
+    num_classes = len(plan.sample.class_names)
     unknown = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(unknown):
         ends = np.cumsum([run.num_rows for run in piece.runs])
@@ -184,7 +184,7 @@ def _identify(plan: RebalancePlan, piece: Piece, rows: pa.Table) -> tuple[np.nda
             f"{plan.clean / run.entry.path} holds label {labels[unknown[0]]}, the manifest knows 0 to "
             f"{num_classes - 1}; run preprocess again"
         )
-    return hash_ids(rows["image_id"]), piece.split * num_classes + labels
+    return hash_ids(rows["id"]), piece.split * num_classes + labels
 
 
 def _copy(plan: RebalancePlan, select: np.ndarray, hashes: np.ndarray, groups: np.ndarray) -> Copies:
@@ -205,12 +205,12 @@ def _files_of(plan: RebalancePlan, copies: Copies, cuts: Cuts) -> np.ndarray:
 
 
 def _refuse_duplicates(plan: RebalancePlan, rows: pa.Table, order: np.ndarray) -> None:
-    """The same (image_id, copy) twice has the same key twice, so both are in this file, side by side."""
+    """The same (id, copy) twice has the same key twice, so both are in this file, side by side."""
     keys = rows["key"].to_numpy()[order]
     for at in np.flatnonzero(keys[1:] == keys[:-1]).tolist():
-        one, other = (rows["image_id"][int(order[i])].as_py() for i in (at, at + 1))
+        one, other = (rows["id"][int(order[i])].as_py() for i in (at, at + 1))
         if one == other:
-            raise DataError(f"image_id {one!r} occurs twice in {plan.clean}; run preprocess again")
+            raise DataError(f"id {one!r} occurs twice in {plan.clean}; run preprocess again")
 
 
 def _row_groups(

@@ -1,6 +1,6 @@
 """clean/ -> balanced/: even classes, equal files, equal row groups, in an order that a hash decides.
 
-Every row has keys that depend on its image_id, its copy number and the seed alone. A class is cut at exact order
+Every row has keys that depend on its id, its copy number and the seed alone. A class is cut at exact order
 statistics of these keys, so the outcome depends neither on how the clean rows lie in files nor on who works on them
 when. The driver sees counts and a bounded number of keys; rows go from map to reduce tasks through spill files.
 """
@@ -68,7 +68,7 @@ def rebalance(
         The manifest that was written.
 
     Raises:
-        DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an image_id
+        DataError: a train class has no rows, a clean file is damaged or not what its manifest says, an id
             occurs twice, or two rows share a 64-bit key.
         ConflictError: another process is writing the same version.
         ResourceError: the disk is full; where it is before the start, not a row is written.
@@ -189,7 +189,7 @@ def _scan(
 
 
 def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Written]) -> dict[str, SplitEntry]:
-    """The output files by split; every (image_id, copy) that a map task sent has arrived, as the checksums show."""
+    """The output files by split; every (id, copy) that a map task sent has arrived, as the checksums show."""
     entries = {}
     for index, name in enumerate(SPLITS):
         first = plan.first_file(index)
@@ -204,7 +204,7 @@ def _split_entries(plan: RebalancePlan, moved: list[Moved], written: list[Writte
         targets = plan.targets.reshape(len(SPLITS), -1)[index].tolist()
         entries[name] = SplitEntry(
             num_rows=sum(targets),
-            class_counts=dict(zip(plan.class_names, targets, strict=True)),
+            class_counts=dict(zip(plan.sample.class_names, targets, strict=True)),
             id_checksum=f"{checksum:016x}",
             files=[file.entry for file in files],
         )

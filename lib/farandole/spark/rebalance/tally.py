@@ -64,7 +64,7 @@ def check_moved(plan: RebalancePlan, clean: Manifest, moved: list[Moved]) -> Non
 
 
 def _planned(plan: RebalancePlan, counts: np.ndarray, split: int, ids: int) -> Tally:
-    of_split = np.where(np.arange(len(counts)) // len(plan.class_names) == split, counts, 0)
+    of_split = np.where(np.arange(len(counts)) // len(plan.sample.class_names) == split, counts, 0)
     return Tally(int(of_split.sum()), ids, group_checksum(of_split))
 
 

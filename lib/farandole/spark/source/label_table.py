@@ -63,7 +63,7 @@ def list_labelled(data: Data, missing: Missing) -> pa.Table:
     listing = pa.concat_tables([rows, pa.Table.from_pylist(orphans, schema=LISTING)], promote_options="default")
     _check_ids(data, listing)
     metadata = {"columns": json.dumps(kinds, sort_keys=True)}
-    return listing.sort_by("image_id").combine_chunks().replace_schema_metadata(metadata)
+    return listing.sort_by("id").combine_chunks().replace_schema_metadata(metadata)
 
 
 def _no_file(orphan: str | None) -> tuple[str, str]:
@@ -121,17 +121,17 @@ def _labelled_rows(
     no_file: tuple[str, str],
 ) -> pa.Table:
     converted = convert_rows(data, missing, table, data.label_table, 0, kinds, with_images=False)
-    own_ids = converted["image_id"].to_pylist() if data.id_column else _ids(names)
+    own_ids = converted["id"].to_pylist() if data.id_column else _ids(names)
     listed = [
         list_row(
-            image_id,
+            record_id,
             source=name,
             split=split,
             class_name=class_name,
             status=files.get(name),
             rejection=_reject_path(name, files, no_file) or ((reason, detail) if reason else None),
         )
-        for image_id, name, split, class_name, reason, detail in zip(
+        for record_id, name, split, class_name, reason, detail in zip(
             own_ids,
             names,
             *(converted[column].to_pylist() for column in ("split", "class_name", "reason", "detail")),
@@ -175,7 +175,7 @@ def _reject_path(name: str, files: _Files, no_file: tuple[str, str]) -> tuple[st
 
 
 def _check_ids(data: Data, listing: pa.Table) -> None:
-    counts = pc.value_counts(listing["image_id"])
+    counts = pc.value_counts(listing["id"])
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
         refuse_repeated_ids(data, len(twice), min(twice))

@@ -17,7 +17,7 @@ LISTING_NAME = "listing.parquet"
 
 LISTING = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),  # relative path with /, or digits/0000
+        pa.field("id", pa.string(), nullable=False),  # relative path with /, or digits/0000
         pa.field("source", pa.string(), nullable=False),  # by which the source loads it
         pa.field("split", pa.string()),  # train, val, test, or null: not split yet
         pa.field("class_name", pa.string()),
@@ -27,7 +27,7 @@ LISTING = pa.schema(
         pa.field("detail", pa.string()),  # what was found, for a person
     ]
 )
-"""Columns of a listing, one row per input record, sorted by image_id. A label table adds side columns."""
+"""Columns of a listing, one row per input record, sorted by id. A label table adds side columns."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Survey:
 
 def make_listing(rows: list[dict[str, Any]]) -> pa.Table:
     """A table of schema LISTING from rows of `list_row`."""
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["image_id"]), schema=LISTING)
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=LISTING)
 
 
 def list_row(
-    image_id: str,
+    record_id: str,
     *,
     source: str | None = None,
     split: str | None = None,
@@ -58,8 +58,8 @@ def list_row(
     """One row of a listing; `rejection` is reason and detail."""
     reason, detail = rejection or (None, None)
     return {
-        "image_id": image_id,
-        "source": source or image_id,
+        "id": record_id,
+        "source": source or record_id,
         "split": split,
         "class_name": class_name,
         "num_bytes": status.st_size if status else num_bytes,

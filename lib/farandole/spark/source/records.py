@@ -38,7 +38,7 @@ RECORDS_PER_PART = 2048
 """Listed files of one task."""
 RECORDS_PER_FILE = 2048
 """Of clean/, before anything is rejected, of all splits together."""
-_RECORD_COLUMNS = ["image_id", "source", "split", "class_name", "reason", "detail"]
+_RECORD_COLUMNS = ["id", "source", "split", "class_name", "reason", "detail"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Records:
     """Some records."""
 
     rows: list[dict[str, Any]]
-    """Each with image_id, source, split, class_name, and reason and detail, which are None unless it is rejected."""
+    """Each with id, source, split, class_name, and reason and detail, which are None unless it is rejected."""
     load: Callable[[int], bytes | np.ndarray]
     """The image of a record by its position; raises RejectedError."""
     side: pa.Table

@@ -47,7 +47,7 @@ def read_pieces(
         fill_labels: whether a null label becomes missing.label; false rejects its row, whatever the policy.
 
     Returns:
-        Tables with image_id, source, split, class_name, reason and detail (null unless the row is rejected), image,
+        Tables with id, source, split, class_name, reason and detail (null unless the row is rejected), image,
         and for kept columns those with the prefixes SIDE, ORDER and GROUP.
 
     Raises:
@@ -169,7 +169,7 @@ def convert_rows(
     side = {name: _plain(table, name, kinds, path) for name in data.keep_columns}
     reason, detail = _rejections(missing, names, side, is_whole(kinds[data.label_column]))
     columns = {
-        "image_id": _ids(table, data.id_column, source),
+        "id": _ids(table, data.id_column, source),
         "source": source,
         "split": _splits(table, data.split_column, source),
         "class_name": names,

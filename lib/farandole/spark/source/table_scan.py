@@ -60,8 +60,8 @@ def _scan_part(data: Data, missing: Missing, staging: Path, part: int) -> tuple[
         names.update(pc.unique(table["class_name"].filter(table["reason"].is_null())).to_pylist())
         splits.update(pc.unique(table["split"].drop_null()).to_pylist())
         if data.id_column:
-            ids = table.select(["image_id"])
-            tables.append(ids.append_column("hash", pa.array(hash_ids(ids["image_id"]))))
+            ids = table.select(["id"])
+            tables.append(ids.append_column("hash", pa.array(hash_ids(ids["id"]))))
     if data.id_column:
         write_file(staging, f"ids/part-{part:05d}.parquet", tables[0].schema, tables)
     return names, splits
@@ -81,7 +81,7 @@ def _repeated_ids(staging: Path, task: int, num_tasks: int) -> tuple[int, str]:
     mine = pc.field("hash") >= pa.scalar(low, pa.uint64())
     if high < 2**64:
         mine &= pc.field("hash") < pa.scalar(high, pa.uint64())
-    ids = ds.dataset(staging / "ids", format="parquet").to_table(columns=["image_id"], filter=mine)
-    counts = ids.group_by("image_id").aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts["count_all"], 1))["image_id"]
+    ids = ds.dataset(staging / "ids", format="parquet").to_table(columns=["id"], filter=mine)
+    counts = ids.group_by("id").aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1))["id"]
     return len(twice), pc.min(twice).as_py() or ""

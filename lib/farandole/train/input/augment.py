@@ -31,7 +31,7 @@ def augmented(batches: Iterator[Batch], rules: Augment, *, seed: int, epoch: int
 
 def augment(batch: Batch, rules: Augment, *, seed: int, epoch: int, fill: list[float]) -> Batch:
     """One batch, augmented; images uint8 [n, height, width, channels] go to a new array of the same shape."""
-    num_rows, height, width, channels = batch.images.shape
+    num_rows, height, width, channels = batch.values["image"].shape
     flip = _flips(batch, rules, seed, epoch)
     down, right = (_offsets(batch, rules.translate_pixels, seed, epoch, axis) for axis in ("down", "right"))
     rows = _reflect(np.arange(height) - down[:, None], height)
@@ -40,10 +40,10 @@ def augment(batch: Batch, rules: Augment, *, seed: int, epoch: int, fill: list[f
     # One gather does it all: pixel [y, x] of image i comes from [rows[i, y], columns[i, x]]. On flat positions it takes
     # a quarter of the time that three index arrays take.
     positions = ((np.arange(num_rows)[:, None] * height + rows) * width)[:, :, None] + columns[:, None, :]
-    images = np.take(batch.images.reshape(-1, channels), positions, axis=0)
+    images = np.take(batch.values["image"].reshape(-1, channels), positions, axis=0)
     if rules.cutout_pixels:
         _cut_out(images, batch, rules.cutout_pixels, seed, epoch, np.rint(fill).astype(np.uint8))
-    return replace(batch, images=images)
+    return replace(batch, values=batch.values | {"image": images})
 
 
 def _flips(batch: Batch, rules: Augment, seed: int, epoch: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from farandole.core.batches.reader import COLUMNS, Batch, SplitFiles, concatenate, no_rows
+from farandole.core.batches.reader import Batch, SplitFiles, concatenate
 from farandole.core.fingerprint import hash_ids
 from farandole.core.plan.epoch_plan import Slice
 from farandole.errors import DataError
@@ -33,7 +33,7 @@ def read_with_petastorm(files: SplitFiles, rank_slice: Slice, *, start_step: int
     mine = _own_rows(files, rank_slice)
     missing = mine.copy()
     source = _row_groups(files)
-    pending = no_rows(files.images.shape)
+    pending = files.no_rows()
     plan = rank_slice.plan
     for step in range(plan.num_steps):
         needed = rank_slice.num_rows(step)
@@ -79,7 +79,7 @@ def _row_groups(files: SplitFiles) -> Iterator[Batch]:
                     raise DataError(f"{parent} has a {name}, which petastorm would unpickle; refused; remove it")
     with petastorm.make_batch_reader(
         [_url(path) for path in files.paths],
-        schema_fields=COLUMNS,
+        schema_fields=files.columns,
         workers_count=NUM_WORKERS,
         results_queue_size=NUM_WORKERS,
         shuffle_row_groups=False,
@@ -101,13 +101,14 @@ def _to_batch(files: SplitFiles, item: Any) -> Batch:
     rows = np.asarray(item.row, np.int64)
     if len(rows) and not 0 <= rows.min() <= rows.max() < files.starts[-1]:
         raise DataError(f"petastorm delivered rows {rows.min()} to {rows.max()}; the split has {files.starts[-1]}")
-    return Batch(
-        files.images.pixels(files.images.column(item.image, "a file of the split")),
-        np.asarray(item.label, np.int32),
-        hash_ids(item.image_id),
-        np.asarray(item.copy, np.int32),
-        rows,
-    )
+    values = {}
+    for name, feature in files.sample.features.items():
+        found, column = getattr(item, name), files.large.get(name)
+        if column is None:
+            values[name] = np.asarray(found, feature.dtype)
+        else:
+            values[name] = column.decode(column.read(found, "a file of the split"))
+    return Batch(values, hash_ids(item.id), np.asarray(item.copy, np.int32), rows)
 
 
 def _describe_loss(files: SplitFiles, missing: np.ndarray, rank_slice: Slice) -> str:

@@ -1,4 +1,4 @@
-"""Keeps batches ready while the step runs, their images as tensors, and measures how long training waits for them."""
+"""Keeps batches ready while the step runs, large features as tensors, and measures how long training waits for them."""
 
 import queue
 import threading
@@ -22,6 +22,11 @@ def as_tensor(array: np.ndarray) -> Any:
     if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT_BYTES == 0 and array.size:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
+
+
+def _as_tensors(values: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Numbers stay as they are: they are counted, too, and copied in no time."""
+    return {name: as_tensor(array) if array.ndim > 1 else array for name, array in values.items()}
 
 
 class Prefetcher:
@@ -63,7 +68,7 @@ class Prefetcher:
             for batch in batches:
                 if self._stopped.is_set():
                     return
-                self._ready.put(replace(batch, images=as_tensor(batch.images)))
+                self._ready.put(replace(batch, values=_as_tensors(batch.values)))
         except BaseException as error:  # handed over, whatever it is: the consumer must not wait for ever
             last = error
         if not self._stopped.is_set():

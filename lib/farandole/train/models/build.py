@@ -1,6 +1,6 @@
 """A model by name: `model.name` and `model.arguments` of a config -> a Keras model with freshly drawn weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ def build_model(
     name: str,
     arguments: dict[str, Any],
     *,
-    image_shape: tuple[int, int, int],
+    image_shape: Sequence[int],
     num_classes: int,
     seed: int,
     precision: str,

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from farandole.config.data import Image as ImageRules
 from farandole.config.train import Model
-from farandole.core.dataset.manifest import ImageEntry
+from farandole.core.dataset.sample import Sample
 from farandole.errors import ConfigError, DataError
 from farandole.log import first_few
 from farandole.train.models.limits import LIMITS, check_model
@@ -18,19 +18,28 @@ class SavedModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     """Which model it is, as a key of MODELS in train/models/build.py."""
     arguments: dict[str, Any]
     precision: str
-    image: ImageEntry
+    sample: Sample
+    """What the model is given and asked for."""
     image_rules: ImageRules | None = None
     """How a picture is decoded for this model: core.record.image.decode(bytes, image_rules) gives what it was
     trained on. None in models of versions that did not keep it."""
     rules_version: int | None = None
     """What core.record.image.RULES_VERSION was when the model was saved."""
-    class_names: list[str]
     weights_sha256: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_this_version(cls, data: Any) -> Any:
+        """First of all: of another version's fields there is nothing to say."""
+        found = data.get("schema_version", 2) if isinstance(data, dict) else 2
+        if found != 2:
+            raise ValueError(f"schema_version {found}; this farandole reads 2")
+        return data
 
 
 def read_saved_model(directory: Path) -> SavedModel:
@@ -78,12 +87,13 @@ def check_warm_start(directory: Path, model: Model, image: ImageRules) -> None:
         ConfigError: there is no such run, or its model is another one.
     """
     saved = read_warm_start(directory)
-    size = {"height": saved.image.height, "width": saved.image.width}
+    height, width, channels = saved.sample.features["image"].shape
+    size = {"height": height, "width": width}
     theirs: dict[str, Any] = {"model.name": saved.name, **check_model(saved.name, saved.arguments, **size)}
     ours: dict[str, Any] = {"model.name": model.name, **check_choice(model, image)}
-    theirs["image.channels"], ours["image.channels"] = saved.image.channels, image.channels
+    theirs["image.channels"], ours["image.channels"] = channels, image.channels
     if not LIMITS[model.name].takes_any_size:
-        theirs |= {"image.height": saved.image.height, "image.width": saved.image.width}
+        theirs |= {"image.height": height, "image.width": width}
         ours |= {"image.height": image.height, "image.width": image.width}
     keys = {**theirs, **ours}
     differ = [f"{key} {theirs.get(key)} -> {ours.get(key)}" for key in keys if theirs.get(key) != ours.get(key)]

@@ -38,10 +38,9 @@ def save_model(
         name=chosen.name,
         arguments=chosen.arguments,
         precision=precision,
-        image=manifest.image,
+        sample=manifest.sample,
         image_rules=rules,
         rules_version=RULES_VERSION,
-        class_names=manifest.class_names,
         weights_sha256=sha256,
     )
     write_text(directory / "model.json", json.dumps(saved.model_dump(mode="json"), indent=1) + "\n")
@@ -58,8 +57,8 @@ def load_model(directory: Path) -> tuple[Any, SavedModel]:
     model = build_model(
         saved.name,
         saved.arguments,
-        image_shape=(saved.image.height, saved.image.width, saved.image.channels),
-        num_classes=len(saved.class_names),
+        image_shape=saved.sample.features["image"].shape,
+        num_classes=len(saved.sample.class_names),
         seed=0,
         precision=saved.precision,
     )
@@ -84,8 +83,8 @@ def load_weights_into(model: Any, directory: Path, class_names: list[str]) -> No
     saved = read_saved_model(directory)
     try:
         tensors = load_weights(directory / WEIGHTS, saved.weights_sha256)
-        if saved.class_names != class_names:
-            tensors |= _head_by_name(model, tensors, saved.class_names, class_names)
+        if saved.sample.class_names != class_names:
+            tensors |= _head_by_name(model, tensors, saved.sample.class_names, class_names)
         assign_variables(model.variables, tensors, "model")
     except DataError as error:
         raise DataError(f"train.warm_start from {directory}: {error}") from error

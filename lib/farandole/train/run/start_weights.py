@@ -33,9 +33,9 @@ def start_weights(model: Any, train: SplitFiles, warm_start: Path | None, world:
         return
     layers = [layer for layer in model.layers if isinstance(layer, PatchWhitening)]
     if layers and world.is_leader:
-        height, width, _ = train.images.shape
+        height, width, _ = train.sample.features["image"].shape
         last = min(max(1, FITTED_PIXELS // (height * width)), FITTED_ROWS, int(train.starts[-1]))
-        images = np.concatenate([batch.images for batch in read_rows(train, 0, last, FITTED_ROWS)])
+        images = np.concatenate([batch.values["image"] for batch in read_rows(train, 0, last, FITTED_ROWS)])
         for layer in layers:
             layer.fit(images)
     for layer in layers:  # all zeros on the other ranks
