@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from farandole.core.rank_spec import Place, World
-from farandole.errors import DataError, RankError
+from farandole.errors import DataError, RankError, ResourceError
 from farandole.train.horovod import distributed
 from farandole.train.horovod.distributed import agree, join_world
 
@@ -61,7 +61,7 @@ def test_a_horovod_that_counts_otherwise_is_refused(monkeypatch):
 
 def test_a_horovod_without_our_changes_is_refused(monkeypatch):
     message = r"ranks need horovod 0\.28\.1\+farandole, found 0\.28\.1; install packages/horovod of farandole's sources"
-    with pytest.raises(RankError, match=message):
+    with pytest.raises(ResourceError, match=message):
         join(monkeypatch, version="0.28.1")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from farandole.core.rank_spec import Place
-from farandole.errors import DataError, RankError
+from farandole.errors import DataError, RankError, ResourceError
 
 HOROVOD = "0.28.1+farandole"
 """What packages/horovod builds: a published one listens elsewhere, and lets sums wait for CYCLE_SECONDS."""
@@ -109,10 +109,13 @@ def join_world(place: Place, *, interface: str, rendezvous: tuple[str, int], sta
         stall_seconds: how long Horovod waits for a rank that has not entered a collective.
 
     Raises:
-        RankError: Horovod is not the one that packages/horovod builds, or counts ranks otherwise.
+        ResourceError: Horovod is not the one that packages/horovod builds; another try would find the same.
+        RankError: it counts ranks otherwise.
     """
     if (found := version("horovod")) != HOROVOD:
-        raise RankError(f"ranks need horovod {HOROVOD}, found {found}; install packages/horovod of farandole's sources")
+        raise ResourceError(
+            f"ranks need horovod {HOROVOD}, found {found}; install packages/horovod of farandole's sources"
+        )
     world = place.world
     os.environ.update(
         HOROVOD_RANK=str(world.rank),
