@@ -1,6 +1,7 @@
 """Versions of the data stages: found again wherever they lie, beside each other, removed when nobody needs them."""
 
 import json
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -155,6 +156,17 @@ def test_old_versions_go_unless_somebody_needs_them(
     left = [sorted(path.name for path in (raw.parent / "work" / stage).iterdir()) for stage in ("clean", "balanced")]
     assert left == [[last.names["clean"]], [last.names["balanced"]]]
     assert f"removed {newest.directory}, since pipeline.keep_versions = 1" in capfd.readouterr().err
+
+
+def test_a_version_that_was_just_made_stays_though_the_clock_was_set_back(spark: SparkSession, raw: Path) -> None:
+    def seeded(seed: int) -> Config:
+        return config_for(raw, split={"seed": seed}, pipeline={"keep_versions": 1})
+
+    balanced(lambda: spark, seeded(1))
+    for path in (raw.parent / "work").glob("*/*/manifest.json"):
+        os.utime(path, (2**32, 2**32))
+    made = balanced(lambda: spark, seeded(2))
+    assert balanced(no_session, seeded(2)) == made
 
 
 def test_other_rules_for_images_and_another_schema_make_other_versions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
                 f"{name} {split.num_rows} rows in {len(split.files)} files" for name, split in manifest.splits.items()
             ]
             say(f"rebalance: {', '.join(sizes)}, in {directory}")
-            _remove_old(stage, config.work, config.pipeline.keep_versions)
+            _remove_old(directory, config.work, config.pipeline.keep_versions)
         with hold(directory) as version:
             yield version
 
@@ -96,7 +96,7 @@ def _make_clean(session: Session, config: Config, settings: str, asked: bool) ->
         with told(session(), "preprocess"):
             manifest = preprocess(session(), config, listing, directory, origin)
         say_clean(manifest, directory)
-        _remove_old(stage, config.work, config.pipeline.keep_versions)
+        _remove_old(directory, config.work, config.pipeline.keep_versions)
     return directory
 
 
@@ -136,8 +136,9 @@ def _why(stage: Path, origin: Origin, input_name: str) -> str:
     return f"{input_name} changed" if origin.config_fingerprint in settings else "its configuration changed"
 
 
-def _remove_old(stage: Path, work: Path, keep: int) -> None:
-    for directory in remove_old_versions(stage, keep, versions_of_unfinished(work)):
+def _remove_old(made: Path, work: Path, keep: int) -> None:
+    """Never the one that was just made: where the clock was set back, it is not the newest by its date."""
+    for directory in remove_old_versions(made.parent, keep, {made.name, *versions_of_unfinished(work)}):
         say(f"removed {directory}, since pipeline.keep_versions = {keep}")
 
 
