@@ -61,6 +61,14 @@ def test_the_demo_has_the_demos_settings_and_ones_own_data_the_documented_ones(m
     assert given[1].balance.strategy == "none"
 
 
+def test_an_empty_config_is_a_mistake_and_no_wish_for_the_demo(monkeypatch, capfd):
+    monkeypatch.setattr("sys.argv", ["jobs/x.py", "--config", ""])
+    with pytest.raises(SystemExit) as stop:
+        run_job("x", "A job.", lambda config: None, quiet=lambda: None)
+    message = "error[2]: cannot read config '': Is a directory; give one with --config"
+    assert (stop.value.code, capfd.readouterr().err.splitlines()[-1]) == (2, message)
+
+
 def test_the_stack_goes_to_a_file_that_is_named(run, tmp_path):
     code, lines = run(ZeroDivisionError("division by zero"))
     assert (code, lines[-1]) == (1, "error[1]: ZeroDivisionError: division by zero")
@@ -110,17 +118,17 @@ def test_a_code_that_crossed_a_process_boundary_finds_its_class():
 
 
 def test_letters_that_java_lost_are_told_with_the_remedy(run, monkeypatch):
-    lost = ("--set", "data.path=/x/K??fer")
+    lost = ("--set", "data.label_column=K??fer")
     for variable in ("LC_ALL", "LC_CTYPE", "LANG"):
         monkeypatch.delenv(variable, raising=False)
     assert run(None, *lost)[0] == 0  # outside spark-submit
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
-    assert run(None, "--set", "data.path=/what?")[0] == 0
+    assert run(None, "--set", "data.label_column=what?")[0] == 0
     assert run(None, *lost) == (
         2,
         [
             "error[2]: in the locale C Java turns letters beyond ASCII into question marks; "
-            "received 'data.path=/x/K??fer'; set LC_ALL=C.UTF-8"
+            "received 'data.label_column=K??fer'; set LC_ALL=C.UTF-8"
         ],
     )
     monkeypatch.setenv("LANG", "de_DE.UTF-8")

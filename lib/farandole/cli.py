@@ -73,7 +73,7 @@ def _check_letters(arguments: list[str]) -> None:
 
 def _chosen(options: argparse.Namespace) -> tuple[Traversable | str | None, list[str]]:
     """What load_config is given: the demo's settings are for the demo's data, and not for anybody's own."""
-    if options.config:
+    if options.config is not None:  # --config "$UNSET" is a mistake, and no wish for the demo
         say(f"config: {options.config}")
         return options.config, options.set
     if any(re.match(r"\s*data\.source\s*=", override) for override in options.set):

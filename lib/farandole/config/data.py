@@ -53,6 +53,11 @@ class Data(Section):
             raise ValueError(
                 f"data.path is empty but data.source is {self.source!r}; give the folder: --set data.path=DIR"
             )
+        if self.path and self.source == "digits":
+            raise ValueError(
+                f"data.path is given but data.source is 'digits', which reads nothing there; received {self.path!r}; "
+                f"set data.source to folder or table: --set data.source=folder"
+            )
         if self.label_table and self.source != "folder":
             raise ValueError(
                 f"data.label_table stands beside a folder of images, but data.source is {self.source!r}; "
