@@ -28,7 +28,7 @@ def test_shipped_configs_are_valid(path):
         ("train.run_name=../x", r"train.run_name: String should match pattern .*; received '../x'"),
         ("split.val_fraction=0.95", r"must be below 1 so that train rows remain; received 0.95 \+ 0.2"),
         ("data.source=folder", r"data.path is empty but data.source is 'folder'"),
-        ("data.path=/photos", r"data.path is given but data.source is 'digits', .*; received '/photos'; set data.source to"),
+        ("data.path=/photos", r"data.path is given but data.source is 'digits', .*; received '/photos'; set data"),
         ("train.learning_rate=inf", r"train.learning_rate: Input should be a finite number; received inf"),
         ("train.optimizer=muon", r"'muon' needs train.other_learning_rate above 0, .*; received 0.0"),
         ("augment.translate_pixels=8", r"must be below the shorter side of the images, 8; received 8"),

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from farandole.config.load import Config, parse_config
 from farandole.core.dataset.versions import Version, hold
 from farandole.errors import ConfigError, DataError
-from farandole.pipeline import origins
+from farandole.pipeline import data_stages, origins
 from farandole.pipeline.data_stages import Session, ensure_balanced, ensure_clean
 from farandole.train.run.run_directory import RunDirectory
 
@@ -102,6 +102,14 @@ def test_without_its_source_a_version_is_used_as_it_is(
     never_seen = config_for(raw, data={"source": "folder", "path": str(other)}, split={"seed": 5})
     with pytest.raises(ConfigError, match=rf"data.path '{other}' does not exist; give the folder"):
         balanced(no_session, never_seen)
+
+
+def test_a_source_behind_a_closed_folder_is_not_taken_for_gone(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert data_stages._is_there(config_for(raw).data)  # what is in the way is said when it is listed
 
 
 def test_a_source_that_is_not_looked_at_may_have_changed(spark: SparkSession, raw: Path) -> None:

@@ -125,7 +125,10 @@ def _unchecked(stage: Path, data: Data, settings: str, *, check: bool) -> Path |
 def _is_there(data: Data) -> bool:
     """An empty folder is what is left of a file system that is not mounted."""
     path = Path(data.path)
-    return data.source == "digits" or path.is_file() or (path.is_dir() and any(path.iterdir()))
+    try:
+        return data.source == "digits" or path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError:  # it may be: what is in the way is said when it is listed
+        return True
 
 
 def _why(stage: Path, origin: Origin, input_name: str) -> str:

@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from farandole.core.dataset.lock import exclusive
-from farandole.errors import ConflictError
+from farandole.errors import ConfigError, ConflictError
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
@@ -89,4 +90,11 @@ def test_another_error_of_the_lock_is_no_missing_lock(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OSError, match="Input/output error"), exclusive(tmp_path / "clean"):
+        pass
+
+
+@pytest.mark.parametrize("target", ["/sys/clean", "/sys/work/clean"])  # where root may not write, either
+def test_a_directory_that_may_not_be_written_is_named(target):
+    message = rf"{target} cannot be written: /sys/\S+: (Permission|Operation|Read-only).*; choose a paths.work that can"
+    with pytest.raises(ConfigError, match=message), exclusive(Path(target)):
         pass

@@ -1,8 +1,10 @@
 """Listings: every file is a record, nothing is followed, and what cannot be listed whole is refused."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,6 +208,41 @@ def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path: Path, monke
     put(tmp_path, "a/1", "b/2")
     refuse_to_list(monkeypatch, "b")
     with pytest.raises(DataError, match=r"cannot list folder '.*/b/?': Permission denied"):
+        list_folder(folder(tmp_path))
+
+
+class Closed:
+    """A file in a folder that lists its names, and tells nothing of them: mode r--."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path, self.is_dir, self.is_symlink = entry.name, entry.path, entry.is_dir, entry.is_symlink
+
+    def stat(self, **_: bool) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
+
+
+def test_a_folder_that_does_not_tell_of_its_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a/1", ".git/2")
+    scandir = os.scandir
+
+    def closing(path: Path | str) -> list[Any]:
+        return [Closed(entry) if Path(path).name in closed else entry for entry in scandir(path)]
+
+    monkeypatch.setattr(os, "scandir", closing)
+    closed = [".git"]
+    assert [row[0] for row in listed(tmp_path)] == [".git/2", "a/1"]
+    closed = ["a"]
+    message = r"cannot look at '.*/a/1': Permission denied; check the permissions of its folder"
+    with pytest.raises(DataError, match=message):
+        list_folder(folder(tmp_path))
+
+
+def test_a_source_behind_a_closed_folder_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **_: bool) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(ConfigError, match=r"data.path '.*' cannot be reached: Permission denied; give the folder that"):
         list_folder(folder(tmp_path))
 
 

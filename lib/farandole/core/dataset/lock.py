@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from farandole.errors import ConflictError, DataError
+from farandole.errors import ConfigError, ConflictError, DataError
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What flock says on file systems without locks: some of clusters, of FUSE, and NFS without its lock daemon."""
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
@@ -26,11 +27,19 @@ def exclusive(target: Path) -> Iterator[None]:
 
     Raises:
         ConflictError: another process holds it.
+        ConfigError: this user may not write there.
         DataError: the lock is a link.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
-    release = _take(target, lock)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        release = _take(target, lock)
+    except OSError as error:
+        if error.errno not in _NO_RIGHT:
+            raise
+        raise ConfigError(
+            f"{target} cannot be written: {error.filename}: {error.strerror}; choose a paths.work that can be"
+        ) from None  # no stack could be written there
     try:
         yield
     finally:

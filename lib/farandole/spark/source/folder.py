@@ -62,20 +62,34 @@ def check_folder(root: Path) -> None:
     """Refuses a data.path that is no folder.
 
     Raises:
-        ConfigError: it does not exist.
+        ConfigError: as `check_there`.
         DataError: it is something else.
     """
-    if not root.exists():
-        raise ConfigError(f"data.path {str(root)!r} does not exist; give the folder that holds the images")
+    check_there(root, "the images")
     if not root.is_dir():
         raise DataError(f"data.path {str(root)!r} is not a directory; give the folder that holds the images")
+
+
+def check_there(root: Path, what: str) -> None:
+    """Refuses a data.path that is not there; `what` it should hold.
+
+    Raises:
+        ConfigError: it does not exist, or a folder on the way is closed.
+    """
+    try:
+        root.stat()
+    except OSError as error:
+        is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        why = "does not exist" if is_gone else f"cannot be reached: {error.strerror}"
+        raise ConfigError(f"data.path {str(root)!r} {why}; give the folder that holds {what}") from error
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     """Every file below root as its path relative to root, and its status; None for one that has just vanished.
 
     Raises:
-        DataError: a folder is a symbolic link, or cannot be listed. In a tool's folder that is passed over.
+        DataError: a folder is a symbolic link, cannot be listed, or does not tell of its files. In a tool's folder that
+            is passed over.
     """
     pending = [""]
     while pending:
@@ -99,14 +113,18 @@ def walk(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(f"{path}/")
             else:
-                yield path, _status(entry)
+                yield path, _status(entry, is_tools)
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+def _status(entry: os.DirEntry[str], is_tools: bool) -> os.stat_result | None:
     try:
         return entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if is_tools or isinstance(error, FileNotFoundError):
+            return None
+        raise DataError(
+            f"cannot look at {escape_name(entry.path)!r}: {error.strerror}; check the permissions of its folder"
+        ) from error
 
 
 def _has_splits(root: Path, paths: list[str]) -> bool:

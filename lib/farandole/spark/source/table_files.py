@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from farandole.config.data import Data, Missing
 from farandole.core.dataset.parquet import footer_bytes
 from farandole.core.plan.layout import runs_within, split_evenly
-from farandole.errors import ConfigError, DataError
+from farandole.errors import DataError
 from farandole.spark.source.column_types import column_types
 from farandole.spark.source.common_columns import common_columns
-from farandole.spark.source.folder import walk
+from farandole.spark.source.folder import check_there, walk
 from farandole.spark.source.listing import escape_name
 from farandole.spark.source.table_columns import check_columns, wanted_columns
 
@@ -78,7 +78,7 @@ def list_table(data: Data, missing: Missing) -> pa.Table:
         A table of schema PIECES.
 
     Raises:
-        ConfigError: data.path does not exist, or a column that the config names does not.
+        ConfigError: data.path is not there, or a column that the config names does not.
         DataError: there are no files or no rows, a Delta, Hudi or Iceberg table lies around data.path, in it or below
             it, a file is not readable Parquet, files differ in their columns, or a column has a type that is no use.
     """
@@ -143,8 +143,7 @@ def read_footer(root: Path, path: str) -> Footer:
 
 def _paths(data: Data) -> list[str]:
     given = Path(data.path)
-    if not given.exists():
-        raise ConfigError(f"data.path {str(given)!r} does not exist; give the folder that holds the Parquet files")
+    check_there(given, "the Parquet files")
     walked = [] if given.is_file() else list(walk(given))
     _refuse_logged(data, [path for path, _ in walked])
     if given.is_file():
