@@ -119,6 +119,29 @@ def test_a_source_that_is_not_looked_at_may_have_changed(spark: SparkSession, ra
     assert balanced(lambda: spark, config_for(raw)).directory != first.directory
 
 
+def test_what_a_listing_does_not_show_is_told(
+    spark: SparkSession, raw: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(raw / "a/pipe")  # what cannot be read, also for root
+    made = cleaned(lambda: spark, config_for(raw))
+    capfd.readouterr()
+    cleaned(no_session, config_for(raw))
+    remedy = f"remove {made.directory}, and the next job makes it anew"
+    unreadable = f"preprocess: warning: 1 files could not be read for it; once they can be, {remedy}"
+    assert capfd.readouterr().err.splitlines()[1:] == [unreadable]
+    path = raw / "b/01.png"
+    path.write_bytes(bytes(path.stat().st_size))  # another picture of the same length
+    os.utime(path, (2**30, 2**30))
+    cleaned(no_session, config_for(raw))
+    said = capfd.readouterr().err
+    assert (
+        f"1 files were written to since, and are as long as before: if they hold other pictures now, {remedy}" in said
+    )
+    moved = raw.rename(raw.with_name("moved"))
+    cleaned(no_session, config_for(raw, data={"source": "folder", "path": str(moved)}))
+    assert "were written to" not in capfd.readouterr().err  # copies have times of their own
+
+
 @pytest.mark.parametrize(
     "other",
     [{"split": {"seed": 7}}, {"split": {"val_fraction": 0.3}}, {"missing": {"label": "a"}}],

@@ -32,6 +32,25 @@ def say_clean(manifest: Manifest, directory: Path) -> None:
         )
 
 
+def warn_of_stale(manifest: Manifest, directory: Path, num_touched: int = 0) -> None:
+    """What may have changed since without a change of the listing, by which a version is found.
+
+    Args:
+        manifest: of clean/.
+        directory: clean/.
+        num_touched: files of the source that have another time of change than they had.
+    """
+    remedy = f"remove {directory}, and the next job makes it anew"
+    unreadable = manifest.quarantine.get("unreadable", 0)
+    if unreadable:
+        say(f"preprocess: warning: {unreadable} files could not be read for it; once they can be, {remedy}")
+    if num_touched:
+        say(
+            f"preprocess: warning: {num_touched} files were written to since, and are as long as before: if they hold "
+            f"other pictures now, {remedy}"
+        )
+
+
 def check_quarantine(max_fraction: float, manifest: Manifest, directory: Path) -> None:
     """Refuses to go on with a data set of which too much was rejected.
 

@@ -13,13 +13,15 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Data
 from farandole.config.jobs import Pipeline
 from farandole.config.load import Config
+from farandole.core.dataset.manifest import read_manifest
 from farandole.core.dataset.versions import Origin, Version, hold, is_version, read_versions, remove_old_versions
 from farandole.errors import ConfigError
 from farandole.log import say
-from farandole.pipeline.clean_summary import check_quarantine, say_clean
+from farandole.pipeline.clean_summary import check_quarantine, say_clean, warn_of_stale
 from farandole.pipeline.origins import balanced_settings, clean_settings, decode_settings
 from farandole.spark.preprocess.clean import preprocess
 from farandole.spark.rebalance.rebalance import rebalance
+from farandole.spark.source.listing import num_touched
 from farandole.spark.source.records import list_source, source_fingerprint
 from farandole.spark.stage_progress import told
 from farandole.train.run.run_directory import versions_of_unfinished
@@ -91,6 +93,9 @@ def _make_clean(session: Session, config: Config, settings: str, asked: bool) ->
     directory = stage / origin.version
     if is_version(directory):
         say(f"preprocess: up to date, {directory}")
+        manifest = read_manifest(directory)
+        is_there = manifest.source == config.data.path  # copies often have times of their own
+        warn_of_stale(manifest, directory, num_touched(directory, listing) if is_there else 0)
     else:
         announce("preprocess", _why(stage, origin, "the input"), config.pipeline, asked)
         with told(session(), "preprocess"):

@@ -83,6 +83,17 @@ def read_listed(staging: Path, part: int) -> pa.Table:
     return open_unlisted(staging / LISTING_NAME).read_row_group(part)
 
 
+def num_touched(directory: Path, listing: pa.Table) -> int:
+    """How many rows of a listing have another time of change than in a version of clean/ of the same fingerprint; 0
+    where that has lost its own."""
+    try:
+        old = open_unlisted(directory / LISTING_NAME).read(columns=["modified_ns"])["modified_ns"].to_numpy()
+    except (OSError, pa.ArrowException):
+        return 0
+    new = listing["modified_ns"].to_numpy()
+    return int((old != new).sum()) if len(old) == len(new) else 0
+
+
 def listing_fingerprint(listing: pa.Table) -> str:
     """SHA-256, as 64 hex digits, of all columns of a listing but the times of change."""
     digest = hashlib.sha256(repr(listing.schema.metadata).encode())
