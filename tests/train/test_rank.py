@@ -1,12 +1,16 @@
 """A launched process and the one that started it."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import psutil
+import pytest
+from safetensors import SafetensorError
 
 from farandole.core.rank_spec import Assignment, Failure, RankSpec, message_from_json, to_json
+from farandole.train.rank import describe_failure
 
 
 def test_a_rank_whose_starter_has_ended_already_ends_at_once():
@@ -47,3 +51,18 @@ signal.pause()
         process.kill()
     psutil.wait_procs([rank], timeout=60)
     assert not rank.is_running()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_no_reason_to_start_ranks_again(error):
+    failure = describe_failure(error)
+    assert failure.exit_code == 4
+    assert failure.message.endswith("; make room in paths.work, and run the same command again")
+    assert describe_failure(OSError(errno.EIO, "Input/output error")).exit_code == 1
+    assert describe_failure(SafetensorError("I/O error: Input/output error (os error 5)")).exit_code == 1

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from farandole.config.load import parse_config
+from farandole.core.dataset.commit import is_disk_full
 from farandole.core.dataset.manifest import Manifest, read_manifest
 from farandole.core.rank_spec import (
     Assignment,
@@ -33,7 +34,7 @@ from farandole.core.rank_spec import (
     spec_from_json,
     to_json,
 )
-from farandole.errors import DataError, FarandoleError, OtherRankError
+from farandole.errors import DataError, FarandoleError, OtherRankError, ResourceError
 from farandole.train.progress import Progress
 
 HEARTBEAT_SECONDS = 1.0
@@ -124,9 +125,15 @@ def describe_failure(error: BaseException) -> Failure:
     from farandole.train.horovod.distributed import is_lost_peer
 
     own = isinstance(error, FarandoleError)
+    message, exit_code = f"{type(error).__name__}: {error}", 1
+    if isinstance(error, FarandoleError):
+        message, exit_code = str(error), error.exit_code
+    elif is_disk_full(error):  # as it would be for ranks that are started again
+        message = f"{message}; make room in paths.work, and run the same command again"
+        exit_code = ResourceError.exit_code
     return Failure(
-        str(error) if own else f"{type(error).__name__}: {error}",
-        exit_code=error.exit_code if isinstance(error, FarandoleError) else 1,
+        message,
+        exit_code=exit_code,
         lost_peer=isinstance(error, OtherRankError) or (not own and is_lost_peer(error)),
         traceback="".join(traceback.format_exception(error)),
     )

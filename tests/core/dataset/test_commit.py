@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,7 +51,8 @@ def test_nothing_is_published_without_a_manifest(tmp_path):
     assert not (tmp_path / "clean").exists()
 
 
-def test_a_full_disk_is_a_resource_error(tmp_path):
+def test_a_full_disk_is_a_resource_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
     message = (
         r"disk full while writing .*clean: 300 bytes were written and more are needed, \d+ bytes are free; make room"
     )
@@ -66,6 +68,17 @@ def test_a_full_disk_is_a_resource_error(tmp_path):
     with pytest.raises(PermissionError):
         fail(errno.EACCES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_is_another_one_is_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**40))
+    message = (
+        rf"a disk is full, but that of .*clean has {2**40} bytes free: look at /\S+, at spark.local.dir, and at the"
+    )
+    with pytest.raises(ResourceError, match=message), new_directory(tmp_path / "clean"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(ResourceError, match="disk full while writing"), new_directory(tmp_path / "clean"):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))  # a user's share may be full beside any free bytes
 
 
 def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path):

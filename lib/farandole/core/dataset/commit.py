@@ -3,14 +3,21 @@
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from farandole.core.dataset.lock import exclusive
 from farandole.core.dataset.manifest import FILE_NAME
 from farandole.errors import ConflictError, DataError, ResourceError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MUCH_BYTES = 1024**3
+"""Where so many are free, it is another disk that is full, or one of its other limits."""
 
 
 @contextmanager
@@ -38,15 +45,17 @@ def new_directory(target: Path) -> Iterator[Path]:
             _publish(temporary, target)
         except OSError as error:
             if is_disk_full(error):
-                raise _disk_full(temporary, target) from error
+                raise _disk_full(temporary, target, error.errno) from error
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def is_disk_full(error: OSError) -> bool:
-    """Whether the disk, or the user's share of it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's share of it, is full; safetensors says it in words alone."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return isinstance(error, SafetensorError) and any(f"(os error {code})" in str(error) for code in _FULL)
 
 
 def check_free(target: Path, num_bytes: int) -> None:
@@ -96,9 +105,14 @@ def _clear_left_overs(target: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _disk_full(temporary: Path, target: Path) -> ResourceError:
+def _disk_full(temporary: Path, target: Path, code: int | None) -> ResourceError:
     written = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
     free = shutil.disk_usage(target.parent).free
+    if free > _MUCH_BYTES and code == errno.ENOSPC:
+        return ResourceError(
+            f"a disk is full, but that of {target} has {free} bytes free: look at {tempfile.gettempdir()}, at "
+            f"spark.local.dir, and at the number of files (df -i); make room, and run again"
+        )
     return ResourceError(
         f"disk full while writing {target}: {written} bytes were written and more are needed, {free} bytes are free; "
         f"make room, or set another paths.work, and run again"
