@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +23,12 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """Plain text on stderr, never styled or wrapped, so that scripts can read it; nothing in it steers a terminal."""
-    console().print(_printable(message), markup=False)
+    """Plain text on stderr, never styled or wrapped, so that scripts can read it; nothing in it steers a terminal.
+
+    A log on a full disk, or a pipe that nobody reads any more, ends no work.
+    """
+    with suppress(OSError):
+        console().print(_printable(message), markup=False)
 
 
 def first_few(texts: Sequence[str], most: int) -> str:
