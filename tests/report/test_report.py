@@ -2,7 +2,10 @@
 
 import base64
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -450,3 +453,10 @@ def test_wilson_interval(right: int, total: int, low: float, high: float) -> Non
 )
 def test_duration(seconds: float | None, text: str) -> None:
     assert duration(seconds).replace("\u00a0", " ") == text
+
+
+def test_a_user_without_a_home_reads_nothing_of_it():
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    program = [sys.executable, "-c", "import farandole.report.plots"]
+    done = subprocess.run(program, env=environment | {"HOME": "/proc"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
