@@ -15,3 +15,10 @@ fi
 # Java reads its arguments by the locale. In that of C, as cron and slim containers have it, letters beyond ASCII in a
 # path would reach the program as question marks.
 [ "$(locale charmap 2>/dev/null)" != ANSI_X3.4-1968 ] || export LC_ALL=C.UTF-8
+
+# Java knows no home of a user without a name, as containers may be run by, and spark-submit would end in a stack.
+if [ "$1" = org.apache.spark.deploy.SparkSubmit ] && ! id -un >/dev/null 2>&1; then
+    echo "error[4]: user $(id -u) has no name here, and Spark does not start for such; add a line for it to /etc/passwd," \
+        "or run as another user" >&2
+    exit 4
+fi

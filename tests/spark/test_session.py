@@ -1,5 +1,6 @@
 """The session's manners, seen from outside: what spark-submit leaves on stdout and stderr, and with which exit code."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from pyspark import SparkContext
 
 from farandole.errors import ConfigError, ResourceError
+from farandole.spark import session
 from farandole.spark.session import check_java, read_properties
 
 ROOT = Path(__file__).parents[2]
@@ -161,6 +164,51 @@ def test_a_locale_without_letters_gets_those_of_utf_8(tmp_path: Path, given: dic
         ["sh", "-c", command], env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == (then, "")
+
+
+def test_a_user_without_a_name_is_told_so_by_spark_submit_too(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\n[ $1 = -u ] && echo 12345\n")
+    (tmp_path / "id").chmod(0o755)
+    command = f"set -- org.apache.spark.deploy.SparkSubmit; . {LOCAL_CONF.parent / 'spark-env.sh'}"
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", command], env={"PATH": path, "LC_ALL": "C"}, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error[4]: user 12345 has no name here, and Spark does not start for such; add a ")
+
+
+def test_a_user_without_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 9)
+    with pytest.raises(ResourceError, match=rf"user {2**31 - 9} has no name here, .* add a line for it to /etc/passwd"):
+        session.check_user()
+
+
+def test_an_interrupt_while_spark_starts_leaves_no_stack(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt() -> None:
+        for name, module in (("root", "java_gateway"), ("py4j.clientserver", "clientserver")):
+            logger = logging.getLogger(name)
+            if logger.isEnabledFor(logging.ERROR):
+                logger.handle(logger.makeRecord(name, logging.ERROR, f"/py4j/{module}.py", 1, "a stack", (), None))
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+    monkeypatch.setattr(SparkContext, "_ensure_initialized", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.start_session("interrupted", LOCAL_CONF)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("given", ["--conf spark.ui.showConsoleProgress=true pyspark-shell", "pyspark-shell"])
+def test_without_spark_submit_there_is_no_bar_in_a_file(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setattr(SparkContext, "_gateway", None)
+    monkeypatch.setattr(SparkContext, "_ensure_initialized", lambda: None)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", given)
+    session._connect()
+    assert (
+        os.environ["PYSPARK_SUBMIT_ARGS"] == f"--conf spark.ui.showConsoleProgress=false {given}"
+    )  # the last one holds
 
 
 def test_every_line_of_our_properties_is_read() -> None:

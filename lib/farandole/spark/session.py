@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -40,11 +41,15 @@ def start_session(
 
     Raises:
         ConfigError: local_conf cannot be read, or a line of it is not `property value`.
-        ResourceError: there is no Java, or one that Spark cannot use.
+        ResourceError: there is no Java, or one that Spark cannot use; or the user has no name.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take any python3 that is on PATH
+    # py4j logs an interrupt, with its stack, to the root logger, and what comes of it to its own.
+    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    check_user()
     check_java()
-    SparkContext._ensure_initialized()
+    _connect()
     conf = SparkConf().set("spark.master", chosen_master()).setAppName(app_name)
     if re.match(r"local($|\[)", conf.get("spark.master") or ""):
         for key, value in read_properties(local_conf).items():
@@ -61,8 +66,33 @@ def start_session(
 
 def chosen_master() -> str:
     """The master that start_session will use, told before Spark has started."""
-    SparkContext._ensure_initialized()
+    _connect()
     return SparkConf().get("spark.master") or "local[*]"
+
+
+def _connect() -> None:
+    """Starts the JVM, or finds the one of spark-submit."""
+    if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        # Without spark-submit Spark takes this for its shell, which has a bar also where no terminal shows it.
+        given = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+        bar = f"--conf spark.ui.showConsoleProgress={str(on_terminal()).lower()}"
+        os.environ["PYSPARK_SUBMIT_ARGS"] = f"{bar} {given}"  # of two values the last one holds
+    SparkContext._ensure_initialized()
+
+
+def check_user() -> None:
+    """Refuses a user without a name, whom neither Java nor Spark starts for.
+
+    Raises:
+        ResourceError: names the number.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ResourceError(
+            f"user {os.geteuid()} has no name here, and Spark does not start for such; "
+            f"add a line for it to /etc/passwd, or run as another user"
+        ) from None
 
 
 def read_properties(path: Traversable) -> dict[str, str]:
@@ -188,7 +218,5 @@ def _leave_interrupts_to_python() -> None:
     # call, which breaks the connection: KeyboardInterrupt alone will do, as the end of the job cancels all its tasks.
     signals = SparkContext._jvm.sun.misc
     signals.Signal.handle(signals.Signal("INT"), signals.SignalHandler.SIG_IGN)
-    # py4j logs the interrupt, with its stack, to the root logger.
-    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
