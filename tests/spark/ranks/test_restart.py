@@ -4,7 +4,7 @@ import pytest
 
 from farandole.core.rank_spec import Failure, Outcome, Result
 from farandole.errors import DataError, RankError, ResourceError
-from farandole.spark.ranks.launch import describe_lost_task, first_cause
+from farandole.spark.ranks.launch import describe_lost_task, first_cause, lost_spark
 from farandole.spark.ranks.restart import launch_with_restarts
 
 
@@ -97,9 +97,15 @@ def test_a_task_that_spark_lost_is_named_by_rank_and_host(tmp_path):
         "tasks) Reason: Command exited with code 137"
     )
     assert describe_lost_task(text, tmp_path / "gone").startswith("rank 1: Spark lost its task: ExecutorLost")
-    assert describe_lost_task(": SparkContext was shut down", tmp_path) == (
-        "Spark lost the stage that runs the ranks: SparkContext was shut down"
-    )
+    assert describe_lost_task(": it was", tmp_path) == "Spark lost the stage that runs the ranks: it was"
+
+
+def test_a_spark_that_was_told_to_end_is_no_reason_to_try_again():
+    text = "An error occurred\n: org.apache.spark.SparkException: Job 0 cancelled because SparkContext was shut down\n"
+    error = lost_spark(text)
+    assert str(error) == "Spark was stopped from outside; run the same command again to continue"
+    assert not isinstance(error, RankError)
+    assert lost_spark("Job aborted due to stage failure") is None
 
 
 def test_the_first_failure_that_has_no_cause_elsewhere_is_shown(tmp_path):

@@ -79,7 +79,7 @@ def launch_ranks(
     Raises:
         ResourceError: too few slots, two ranks on one GPU, or a host that does not see log_directory.
         RankError: a rank died or hung, or Spark lost the stage.
-        FarandoleError: a rank's own error, with the rank and the host in front of it.
+        FarandoleError: a rank's own error, with the rank and the host in front of it; or Spark was stopped.
     """
     refuse_fewer(free_slots(spark, num_ranks), num_ranks)
     context = spark.sparkContext
@@ -97,7 +97,7 @@ def launch_ranks(
             outcomes = tasks.barrier().mapPartitions(partial(_run_rank, launch=launch)).collect()
         except Py4JJavaError as error:  # a task, its worker or its executor died, or the lookout cancelled the stage
             cause = lookout.error or first_cause(told_failures(directory), log_directory)
-            cause = cause or RankError(describe_lost_task(str(error), directory))
+            cause = lost_spark(str(error)) or cause or RankError(describe_lost_task(str(error), directory))
             raise cause from cause.__cause__ or error
         if cause := first_cause(outcomes, log_directory):
             raise cause
@@ -126,6 +126,13 @@ def _job_group(context: SparkContext, num_ranks: int) -> Iterator[None]:
     finally:
         for name in ("spark.jobGroup.id", "spark.job.description"):
             context.setLocalProperty(name, None)
+
+
+def lost_spark(text: str) -> FarandoleError | None:
+    """Out of its words, that Spark itself was told to end, as spark-submit is by SIGTERM: no other try can succeed."""
+    if "SparkContext was shut down" not in text:
+        return None
+    return FarandoleError("Spark was stopped from outside; run the same command again to continue")
 
 
 def describe_lost_task(text: str, directory: Path) -> str:
