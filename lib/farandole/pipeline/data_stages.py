@@ -13,7 +13,6 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Data
 from farandole.config.jobs import Pipeline
 from farandole.config.load import Config
-from farandole.core.dataset.manifest import read_manifest
 from farandole.core.dataset.versions import Origin, Version, hold, is_version, read_versions, remove_old_versions
 from farandole.errors import ConfigError
 from farandole.log import say
@@ -49,8 +48,10 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> It
     settings = clean_settings(config.data, config.image, config.missing, config.split)
     check = config.pipeline.check_source
     unchecked = _unchecked(config.work / "clean", config.data, settings, check=check) if not (check and asked) else None
-    directory = unchecked or _make_clean(session, config, settings, asked)
+    directory, touched = (unchecked, 0) if unchecked else _make_clean(session, config, settings, asked)
     with hold(directory) as version:
+        is_there = version.manifest.source == config.data.path  # copies often have times of their own
+        warn_of_stale(version.manifest, directory, touched if is_there else 0)
         check_quarantine(config.data.max_quarantine_fraction, version.manifest, directory)
         yield version
 
@@ -85,24 +86,21 @@ def ensure_balanced(session: Session, config: Config, *, asked: bool = False) ->
             yield version
 
 
-def _make_clean(session: Session, config: Config, settings: str, asked: bool) -> Path:
-    """The directory of the version, after running preprocess if it is not there."""
+def _make_clean(session: Session, config: Config, settings: str, asked: bool) -> tuple[Path, int]:
+    """The directory of the version, after running preprocess if it is not there; and what `num_touched` says of it."""
     listing, stage = list_source(config.data, config.missing), config.work / "clean"
     parent = source_fingerprint(config.data, listing)
     origin = Origin(settings, parent, decode_settings(config.data, config.image, config.missing), config.data.path)
     directory = stage / origin.version
     if is_version(directory):
         say(f"preprocess: up to date, {directory}")
-        manifest = read_manifest(directory)
-        is_there = manifest.source == config.data.path  # copies often have times of their own
-        warn_of_stale(manifest, directory, num_touched(directory, listing) if is_there else 0)
-    else:
-        announce("preprocess", _why(stage, origin, "the input"), config.pipeline, asked)
-        with told(session(), "preprocess"):
-            manifest = preprocess(session(), config, listing, directory, origin)
-        say_clean(manifest, directory)
-        _remove_old(directory, config.work, config.pipeline.keep_versions)
-    return directory
+        return directory, num_touched(directory, listing)
+    announce("preprocess", _why(stage, origin, "the input"), config.pipeline, asked)
+    with told(session(), "preprocess"):
+        manifest = preprocess(session(), config, listing, directory, origin)
+    say_clean(manifest, directory)
+    _remove_old(directory, config.work, config.pipeline.keep_versions)
+    return directory, 0
 
 
 def _unchecked(stage: Path, data: Data, settings: str, *, check: bool) -> Path | None:
