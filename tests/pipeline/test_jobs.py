@@ -8,6 +8,7 @@ from farandole import pipeline
 from farandole.config.load import load_config
 from farandole.config.shipped import shipped
 from farandole.errors import ConfigError, GateError
+from farandole.train.run.run_directory import RunDirectory
 
 SMALL = ["train.epochs=1", "train.run_name=small", "model.name=mlp", "model.arguments={hidden_units=[8]}"]
 
@@ -55,6 +56,17 @@ def test_a_gate_without_test_rows_is_refused_before_training(spark, tmp_path):
 
 def refuse(*_):
     raise AssertionError("Spark was started")
+
+
+def test_a_run_that_another_job_finished_meanwhile_is_left_alone(spark, tmp_path, monkeypatch):
+    config = load_config(shipped("digits.toml"), [*SMALL, f"paths.work={tmp_path}"])
+    pipeline.train(config, spark)
+    metrics = tmp_path / "runs/small/metrics.json"
+    finished, asked = metrics.read_bytes(), iter([False])
+    own = RunDirectory.is_finished
+    monkeypatch.setattr(RunDirectory, "is_finished", lambda self: next(asked, True) and own(self))
+    pipeline.train(config, spark)
+    assert metrics.read_bytes() == finished  # the time at which it ended is in it
 
 
 def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch):

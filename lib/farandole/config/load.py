@@ -5,6 +5,7 @@
 The docstring under each field is its documentation: `spark-submit jobs/train.py --help` prints them.
 """
 
+import os
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -62,7 +63,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _work_outside_of_data(self) -> "Config":
         # What a job writes would be read as data by the next one, whose input would have changed for ever.
-        work, source = Path(self.paths.work).resolve(), Path(self.data.path).resolve()
+        work, source = (Path(os.path.realpath(path)) for path in (self.paths.work, self.data.path))
         if self.data.source != "digits" and work.is_relative_to(source):
             raise ValueError(
                 f"paths.work lies inside data.path, where it would be read as data; "

@@ -74,7 +74,8 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirec
             announce("train", f"{run.path} is not finished", config.pipeline, asked)
             spark = checked()
             with exclusive(run.path):
-                _run_training(spark, config, data, run, origin)
+                if not run.is_finished():  # by another job, while this one started Spark
+                    _run_training(spark, config, data, run, origin)
     _show(run)
     return run
 

@@ -1,5 +1,6 @@
 """How a rank is judged by what its heartbeats tell: pure rules, and the watch over a child that is made up."""
 
+import errno
 import shutil
 from dataclasses import replace
 
@@ -81,6 +82,17 @@ def failure(child, directory, num_ranks=2):
     assert isinstance(outcome, Failure)
     assert message_from_json((directory / "failure-1.json").read_text()) == outcome
     return outcome
+
+
+def test_a_failure_that_no_file_takes_is_the_tasks_result(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(watch, "write_text", full)
+    child = Child({"seconds": 19.9}, {"phase": Phase.READING, "seconds": 20.1, "usual_seconds": 0.1, "reading": "a"})
+    outcome = Watch(child, 1, 2, tmp_path, 20.0).outcome(None)
+    assert isinstance(outcome, Failure)
+    assert "for 20 s" in outcome.message or "20" in outcome.message
 
 
 def test_a_rank_that_stands_still_outside_a_sum_is_the_culprit(tmp_path):

@@ -58,7 +58,7 @@ class Watch:
                 names = {path.name for path in self._directory.iterdir()}
                 failure = self._failure_in(message) if message else self._judge(names)
                 if failure:
-                    write_text(self._failure_file, to_json(failure) + "\n")
+                    self._tell(failure)
                     return failure
             except FileNotFoundError:
                 return Failure("stopped because the driver gave up this launch", lost_peer=True)
@@ -67,6 +67,14 @@ class Watch:
                 self._peer_failed_at = time.monotonic()
             if self._peer_failed_at is not None and time.monotonic() - self._peer_failed_at > GRACE_SECONDS:
                 return Failure(PEER_FAILED, lost_peer=True)
+
+    def _tell(self, failure: Failure) -> None:
+        """Raises FileNotFoundError where the launch is over. On a full disk the task's own result must do."""
+        try:
+            write_text(self._failure_file, to_json(failure) + "\n")
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
 
     def stay(self) -> None:
         """After a result: returns when all ranks have theirs, since they may still be receiving the last sum from this
