@@ -32,17 +32,36 @@ def make_png(values: np.ndarray, depth: int, colour: int, extra: bytes = b"", af
     )
 
 
-def make_tiff(values: np.ndarray, kind: str, photometric: int, *, order: str = "<", bits: int | None = None) -> bytes:
-    """An uncompressed TIFF of [height, width] or [height, width, channels], of 12 bits if `bits` says so."""
+def make_tiff(
+    values: np.ndarray,
+    kind: str,
+    photometric: int,
+    *,
+    order: str = "<",
+    bits: int | None = None,
+    in_planes: bool = False,
+    is_compressed: bool = False,
+) -> bytes:
+    """A TIFF of [height, width] or [height, width, channels], of 1 or 12 bits if `bits` says so.
+
+    In planes a channel's numbers lie together, not a pixel's.
+    """
     height, width = values.shape[:2]
     samples = values.shape[2] if values.ndim == 3 else 1
-    data = values.astype(np.dtype(kind).newbyteorder(order)).tobytes()
+    planes = np.moveaxis(values.reshape(height, width, samples), 2, 0) if in_planes else [values]
+    strips = [plane.astype(np.dtype(kind).newbyteorder(order)).tobytes() for plane in planes]
+    if bits == 1:
+        strips = [np.packbits(plane.reshape(height, width), axis=1).tobytes() for plane in planes]
     if bits == 12:
         pairs = values.reshape(-1, 2).tolist()
-        data = b"".join((first << 12 | second).to_bytes(3, "big") for first, second in pairs)
+        strips = [b"".join((first << 12 | second).to_bytes(3, "big") for first, second in pairs)]
+    strips = [zlib.compress(strip) for strip in strips] if is_compressed else strips
+    sizes, data = [len(strip) for strip in strips], b"".join(strips)
     depth = bits or np.dtype(kind).itemsize * 8
-    fields = [(256, [width]), (257, [height]), (258, [depth] * samples), (259, [1]), (262, [photometric]), (273, [8])]
-    fields += [(277, [samples]), (278, [height]), (279, [len(data)]), (339, [3 if kind == "f4" else 1] * samples)]
+    fields = [(256, [width]), (257, [height]), (258, [depth] * samples), (259, [8 if is_compressed else 1])]
+    fields += [(262, [photometric]), (273, [8 + sum(sizes[:at]) for at in range(len(sizes))]), (277, [samples])]
+    fields += [(278, [height]), (279, sizes), (284, [2 if in_planes else 1])]
+    fields += [(339, [3 if kind == "f4" else 1] * samples)]
     start = 8 + len(data)
     end = start + 2 + 12 * len(fields) + 4
     entries, tail = b"", b""

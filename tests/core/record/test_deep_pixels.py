@@ -70,6 +70,37 @@ def test_the_low_bytes_of_a_colour_tiff_count(order: str) -> None:
     assert np.array_equal(image.decode(data, COLOUR, given_scale(4095)), np.rint(values * (255 / 4095)))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_may_lie_in_planes(order: str) -> None:
+    values = np.random.default_rng(1).integers(0, 4096, (16, 24, 3))
+    data = make_tiff(values, "u2", 2, order=order, in_planes=True)
+    assert np.array_equal(image.decode(data, COLOUR, given_scale(4095)), np.rint(values * (255 / 4095)))
+    assert np.array_equal(
+        image.decode(make_tiff(values * 16, "u2", 2, order=order, in_planes=True), COLOUR), values >> 4
+    )
+    assert np.array_equal(
+        image.decode(make_tiff(values >> 4, "u1", 2, order=order, in_planes=True), COLOUR), values >> 4
+    )
+
+
+def test_compressed_planes_are_refused_where_their_low_bytes_would_matter() -> None:
+    values = np.random.default_rng(1).integers(0, 65536, (16, 24, 3))
+    data = make_tiff(values, "u2", 2, in_planes=True, is_compressed=True)
+    assert np.array_equal(image.decode(data, COLOUR), values >> 8)
+    with pytest.raises(RejectedError, match=r"undecodable: 16-bit colours in compressed planes: .* they go to 15; "):
+        image.decode(make_tiff(values >> 4, "u2", 2, in_planes=True, is_compressed=True), COLOUR)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "white"), [("u1", 255), ("u2", 65535), ("f4", 1.0)])
+def test_one_plane_is_read_as_a_picture_without_planes(kind: str, white: float, order: str) -> None:
+    numbers = GRAY / 255 * white
+    assert np.array_equal(decode(make_tiff(numbers, kind, 1, order=order, in_planes=True)), GRAY)
+    assert np.array_equal(decode(make_tiff(white - numbers, kind, 0, order=order, in_planes=True)), GRAY)
+    bits = make_tiff(GRAY < 128, "u1", 0, order=order, bits=1, in_planes=True)
+    assert np.array_equal(decode(bits), np.where(GRAY < 128, 0, 255))
+
+
 def test_16_bits_that_are_not_used_are_told() -> None:
     for top, detail in ((255, "0 to 255"), (4095, "0 to 4095")):
         values = np.linspace(0, top, 16 * 24).reshape(16, 24).astype(np.uint16)

@@ -15,7 +15,8 @@ The rules, in the order in which they are applied:
 7.  16-bit gray and colour, and integers of 32 bits: which number is white is one answer for all pictures, in
     core/record/pixel_scale.py. 65535, which is assumed, divides by 256. Numbers above white, and those that leave its
     upper 4 bits unused, are `undecodable`. A header that says it (12-bit TIFF, PGM) goes first. TIFF's "white is zero"
-    is turned round.
+    is turned round. Of 16-bit colours in compressed planes the high bytes alone are known: pictures that use 14 bits or
+    fewer of them are `undecodable`.
 8.  Floats: likewise, white is 1 or 255. Up to a quarter of that above or below the scale is cut off, as resizing
     leaves such; more is `undecodable`. NaN and Inf are `nan_pixels`.
 9.  Transparency (an alpha channel, or a transparent palette entry or colour) is composed over white. The one colour

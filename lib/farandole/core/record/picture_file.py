@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,9 @@ _SIGNATURES = {  # first bytes -> format, and the last bytes of a whole file whe
     b"MM\0*": ("TIFF", b""),
 }
 _ORIENTATION_TAG, _BITS_TAG, _PHOTOMETRIC_TAG, _EXTRA_TAG, _WHITE_IS_ZERO = 0x0112, 258, 262, 338, 0
+_FILL_TAG, _PLANAR_TAG, _FORMAT_TAG, _IN_PLANES = 266, 284, 339, 2
+_UPPER_BITS = 64
+"""Pictures whose high bytes are all below are of no more than 14 bits."""
 _UPRIGHT = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,7 +46,7 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it
 _SWAPPED = "B" if sys.byteorder == "little" else "L"
 _LOW_BYTES = {  # Pillow's name of 16-bit colour, of which it gives the high bytes -> the same with bytes swapped
     f"{mode};16{order}": f"{mode};16{swapped}"
-    for mode in ("RGB", "RGBX", "RGBA")
+    for mode in ("RGB", "RGBX", "RGBA", *"RGBA")
     for order, swapped in (("B", "L"), ("L", "B"), ("N", _SWAPPED))
 }
 _GRAY_ALPHA, _AS_BYTES = "LA;16B", "RGBA"
@@ -130,18 +134,42 @@ def _lacks_end(data: bytes) -> bool:
     return any(not data.rstrip(b"\0").endswith(end) for end in ends)
 
 
-def _load(data: bytes, rules: ImageRules) -> Picture:
+def _open(data: bytes) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tag(image, _PLANAR_TAG) == _IN_PLANES:
+        image.tile = [
+            tile._replace(args=(_plane_order(image, _order(tile.args)), *tile.args[1:]))
+            if tile.codec_name == "raw" and isinstance(tile.args, tuple)
+            else tile
+            for tile in image.tile
+        ]
+    return image
+
+
+def _plane_order(image: TiffImagePlugin.TiffImageFile, letter: str) -> str:
+    """Of the bits of a plane. Pillow takes one letter of what it calls that of the whole picture: right for colours in
+    bytes alone, else pixels are wrong, or negative."""
+    bits, prefix = _tag(image, _BITS_TAG, (1,)), image.tag_v2.prefix
+    if len(bits) == 1:
+        key = (prefix, _tag(image, _PHOTOMETRIC_TAG, 0), _tag(image, _FORMAT_TAG, (1,)), _tag(image, _FILL_TAG, 1))
+        return TiffImagePlugin.OPEN_INFO[*key, bits, ()][1]
+    return f"{letter};16{'L' if prefix == b'II' else 'B'}" if set(bits) == {16} else letter
+
+
+def _load(data: bytes, rules: ImageRules) -> Picture:
+    image = _open(data)
     check_size(*image.size, rules)
     side = least_side(rules)
     image.draft(None, (side, side))
     codec, kind = _stored_as(image)
+    orders = {_order(tile.args) for tile in image.tile}
     image.load()
     low = None
-    if image.format in ("PNG", "TIFF") and kind in _LOW_BYTES:
-        low = _load_as(data, _LOW_BYTES[kind]).convert("RGB")
+    if image.format in ("PNG", "TIFF") and orders and orders <= _LOW_BYTES.keys():
+        low = _load_as(data, _LOW_BYTES).convert("RGB")
+        _check_compressed_planes(image, codec)
     elif image.format == "PNG" and kind == _GRAY_ALPHA:
-        low = Image.merge("RGB", [_load_as(data, _AS_BYTES).getchannel(1)] * 3)
+        low = Image.merge("RGB", [_load_as(data, {kind: _AS_BYTES}).getchannel(1)] * 3)
     return Picture(
         image.convert("RGB") if _has_empty_alpha(image) else image,
         low,
@@ -149,6 +177,18 @@ def _load(data: bytes, rules: ImageRules) -> Picture:
         is_negative=_is_negative(image),
         is_clear=_clear(image, low, kind),
     )
+
+
+def _check_compressed_planes(image: Image.Image, codec: str) -> None:
+    """libtiff's planes are read without their low bytes, whatever is asked for: no matter where those hardly count."""
+    if codec == "libtiff" and _tag(image, _PLANAR_TAG) == _IN_PLANES:
+        most = np.asarray(image)[:, :, :3].max()
+        if most < _UPPER_BITS:
+            raise RejectedError(
+                "undecodable",
+                f"16-bit colours in compressed planes: their upper 8 bits alone are read, and they go to {most}; "
+                f"write it uncompressed, or with its colours side by side",
+            )
 
 
 def _stored_as(image: ImageFile.ImageFile) -> tuple[str, str]:
@@ -166,11 +206,13 @@ def _tag(image: Image.Image, tag: int, default: Any = None) -> Any:
     return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
 
 
-def _load_as(data: bytes, kind: str) -> Image.Image:
-    """With other bytes of its channels than Pillow would take."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+def _load_as(data: bytes, orders: Mapping[str, str]) -> Image.Image:
+    """With other bytes of its channels than Pillow would take: order of bits -> the one in its place."""
+    image = _open(data)
     image.tile = [
-        tile._replace(args=(kind, *tile.args[1:]) if isinstance(tile.args, tuple) else kind) for tile in image.tile
+        tile._replace(args=(order, *tile.args[1:]) if isinstance(tile.args, tuple) else order)
+        for tile in image.tile
+        for order in [orders[_order(tile.args)]]
     ]
     image.load()
     image.info.pop("transparency", None)
