@@ -116,6 +116,18 @@ def test_16_bits_that_are_not_used_are_told() -> None:
         image.from_array(np.zeros((16, 24), np.uint16), RULES)
 
 
+def test_floats_that_use_nothing_of_255_are_told() -> None:
+    to_255, noise = PixelScale(floats=255.0), np.random.default_rng(2).normal(size=(16, 24)).astype(np.float32)
+    with pytest.raises(RejectedError, match=r"undecodable: floats of -.* to .*, nearly black where 255 is white; "):
+        image.from_array(noise, RULES, to_255)
+    with pytest.raises(RejectedError, match=r"undecodable: floats of 0 to 1, nearly black where 255 is white; "):
+        image.from_array(GRAY.astype(np.float32) / 255, RULES, to_255)
+    assert image.from_array(GRAY.astype(np.float32) / 255, RULES, given_scale(255)).max() == 1  # because one says so
+    assert image.from_array((GRAY > 99).astype(np.float32), RULES, to_255).max() == 1  # dark bytes
+    assert image.from_array(GRAY.astype(np.float32) / 25, RULES, to_255).max() == 10  # dark, and resized
+    assert image.from_array(GRAY.astype(np.float32) / 5100, RULES).max() == 13  # dark, and the smallest scale there is
+
+
 def test_overshoot_is_cut_off() -> None:
     unit = GRAY.astype(np.float32) / 255
     for least, most in ((-0.02, 1.02), (-0.2, 1.25)):

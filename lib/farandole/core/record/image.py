@@ -18,7 +18,8 @@ The rules, in the order in which they are applied:
     is turned round. Of 16-bit colours in compressed planes the high bytes alone are known: pictures that use 14 bits or
     fewer of them are `undecodable`.
 8.  Floats: likewise, white is 1 or 255. Up to a quarter of that above or below the scale is cut off, as resizing
-    leaves such; more is `undecodable`. NaN and Inf are `nan_pixels`.
+    leaves such; more is `undecodable`. Where 255 is white, so are fractions below a 16th of it that stay below 1 or are
+    negative as well. NaN and Inf are `nan_pixels`.
 9.  Transparency (an alpha channel, or a transparent palette entry or colour) is composed over white. The one colour
     that a PNG calls transparent is compared at the file's own depth. Alpha of a BMP, or of a TIFF that does not name
     it, is none where it is 0 all over.

@@ -91,11 +91,19 @@ def to_uint8(array: np.ndarray, scale: PixelScale, seen: Seen, white: float | No
         raise RejectedError(
             "undecodable", f"values of {least:g} to {most:g}, out of scale where {white:g} is white; {_REMEDY}"
         )
-    if is_open and kind == "integers" and least < most < white * MIN_USED:
+    if is_open and least < most < white * MIN_USED and (kind == "integers" or _is_elsewhere(array, white)):
+        numbers = "floats" if kind == "floats" else "16-bit numbers"
         raise RejectedError(
-            "undecodable", f"16-bit numbers of {least:g} to {most:g}, nearly black where {white:g} is white; {_REMEDY}"
+            "undecodable", f"{numbers} of {least:g} to {most:g}, nearly black where {white:g} is white; {_REMEDY}"
         )
     array = np.clip(array, 0, white)
     if white == 65535 and kind == "integers":
         return (array.astype(np.uint16) >> 8).astype(np.uint8)
     return np.rint(array * (255 / white)).astype(np.uint8)
+
+
+def _is_elsewhere(array: np.ndarray, white: float) -> bool:
+    """Whether floats that are nearly black on this scale are on another one: 0 to 1, or negative as well, as those of
+    unit variance are. Whole ones were bytes, and dark."""
+    fits_less = white > CHOICES["floats"][0] and (array.min() < 0 or array.max() <= OVERSHOOT)
+    return bool(fits_less and (array != np.rint(array)).any())
