@@ -94,6 +94,8 @@ def test_rows_without_a_file_and_unsafe_paths_are_records(tmp_path: Path) -> Non
         (["10", "9", "-1", ""], {"10": None, "9": None, None: "unknown_label"}),
         (["010", "9", "-1", ""], {"010": None, "9": None, "-1": None}),
         (["true", "2026-01-01", "1.0", ""], {"true": None, "2026-01-01": None, "1.0": None}),
+        (["10.0", "9.0", "0", ""], {"10": None, "9": None, "0": None}),  # as pandas has them beside missing ones
+        (["1.0", "1.5", "2.0", ""], {"1.0": None, "1.5": None, "2.0": None}),
     ],
 )
 def test_labels_in_csv_are_whole_numbers_or_texts(
@@ -150,12 +152,39 @@ def test_what_the_table_says_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     [
         ("labels.csv", b"", r"labels.csv' is not CSV with a header: Empty CSV file"),
         ("labels.csv", b"file,label\n1\n", r"labels.csv' is not CSV with a header: .*Expected 2 columns, got 1"),
-        ("labels.csv", b"file,label\n\xff\xfe,x\n", r"labels.csv' is not CSV with a header: .*invalid UTF8"),
-        ("labels.csv", b"file,label,\xff\n1,2,3\n", r"labels.csv' is not CSV with a header: .*can't decode byte 0xff"),
-        ("labels.json", b'{"file": "\xff", "label": 1}', r"labels.json' is not JSON with an object per line: .*UTF8"),
-        ("labels.json", b'[{"file": 1}]', r"labels.json' is not JSON with an object per line: .*from object to array"),
+        (
+            "labels.csv",
+            "file,label\n1,Käfer\n".encode("latin-1"),
+            r"is not CSV with a header: line 2 is no UTF-8, b'.*K\\xe4fer.*': it has another encoding, such",
+        ),
+        (
+            "labels.csv",
+            b"file,label\n\xff\xfe,x\n",
+            r"labels.csv' is not CSV with a header: line 2 is no UTF-8, b'.*fe,x",
+        ),
+        ("labels.csv", b"file,label,\xff\n1,2,3\n", r"labels.csv' is not CSV with a header: line 1 is no UTF-8, "),
+        ("labels.json", b'{"file": "\xff", "label": 1}', r"is not JSON with an object per line: line 1 is no UTF-8, "),
+        (
+            "labels.json",
+            b'[{"file": "1"}]',
+            r"not JSON with an object per line: it is one list; give each image a line",
+        ),
+        (
+            "labels.json",
+            b'{"file": {"0": "1"}, "label": {"0": "x"}}',
+            r"it is one object of 2 keys, such as 'file'; give",
+        ),
+        (
+            "labels.json",
+            b'{"file": ["1"], "label": ["x"]}',
+            r"it is one object of 2 keys, such as 'file'; give each im",
+        ),
+        ("labels.csv", b"sep=,\r\nfile,label\r\n1,x\r\n", r"its first line is 'sep=,', which spreadsheets alone know;"),
+        ("labels.csv", b'file;label;"x,y"\n1;cat;"1,5"\n', r"its fields are parted by semicolons; part them by commas"),
+        ("labels.csv", b"PK\3\4\x14\0\6\0", r"it is a workbook, or another archive; save it as UTF-8"),
+        ("labels.csv", b"\x1f\x8b\x08", r"it is compressed; save it as UTF-8"),
         ("labels.csv", b"file,label\n", r"label table '.*labels.csv', whose columns are file, label: it has no rows"),
-        ("labels.csv", b"file,label,file\n1,2,3\n", r"whose columns are file, label, file: a name stands twice"),
+        ("labels.csv", b"file,label,file\n1,2,3\n", r"whose columns are file, label, file: a name that is used"),
         (
             "labels.csv",
             b"path,label,size\n1,2,3\n",
@@ -251,6 +280,24 @@ def test_a_json_map_is_refused_before_each_key_is_a_column(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"it is one object of 20000 keys, such as 'img/0.png'; give") as caught:
         listing_of(config_for(tmp_path, "labels.json"))
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_what_nobody_uses_may_be_as_it_likes(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "1")
+    (tmp_path / "raw/labels.csv").write_bytes("file,label,a;b;c,note,note\n1,x,2,Käfer,\n".encode("latin-1"))
+    assert listed(config_for(tmp_path), "image_id", "class_name") == [("1", "x")]
+
+
+def test_absolute_paths_are_taken_where_they_lie_in_the_folder(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "a/1.bmp", "a/2.bmp")
+    root = tmp_path / "raw"
+    write(tmp_path, f"file,label\n{root}/a/1.bmp,x\n{root}//./a/2,y\n{root}/../raw/a/1.bmp,x\n{root}2/a/1.bmp,x\n")
+    assert [row[1:] for row in listed(config_for(tmp_path), "image_id", "source", "class_name", "reason")] == [
+        ("../raw/a/1.bmp", None, "unsafe_path"),
+        (f"{root}2/a/1.bmp", None, "unsafe_path"),
+        ("a/1.bmp", "x", None),
+        ("a/2.bmp", "y", None),
+    ]
 
 
 def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:

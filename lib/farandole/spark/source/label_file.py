@@ -7,6 +7,7 @@ files, a quote that nothing closes.
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +20,15 @@ from farandole.errors import DataError
 from farandole.log import say
 from farandole.spark.source.table_files import one_line
 
-_ENCODINGS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-"""By their byte order mark, the longer ones first."""
+_ENCODINGS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"PK\3\4": "a workbook, or another archive",
+    b"\x1f\x8b": "compressed",
+}
+"""By the first bytes, the longer ones first."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -40,6 +48,7 @@ def read_label_file(data: Data, path: Path) -> pa.Table:
         DataError: it is neither, or a value that is used goes over several lines; names what was found.
     """
     kind, read = _KINDS[path.suffix.lower()]
+    content = b""
     try:
         content = path.read_bytes()
         other = _other_kind(data, content, path)
@@ -50,7 +59,8 @@ def read_label_file(data: Data, path: Path) -> pa.Table:
         table.validate(full=True)  # JSON is read without a look at its UTF-8
         table = table.rename_columns(table.schema.names)  # fails for names that are no UTF-8
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"data.label_table {str(path)!r} is not {kind}: {one_line(error)}") from error
+        said = _other_letters(content, path) or one_line(error)
+        raise DataError(f"data.label_table {str(path)!r} is not {kind}: {said}") from error
     # Nameless: an index, or what follows commas at the end of lines. Nobody can ask for them.
     table = table.select([index for index, name in enumerate(table.schema.names) if name])
     if is_csv(path):
@@ -65,26 +75,51 @@ def _other_kind(data: Data, content: bytes, path: Path) -> str | None:
     mark = next((name for mark, name in _ENCODINGS.items() if content.startswith(mark)), None)
     if mark or b"\0" in content[:4096]:
         return f"it is {mark or 'UTF-16 without a byte order mark, or no text'}; save it as UTF-8"
-    if not is_csv(path):
-        return _one_object(data, content)
-    header = content.splitlines()[0].decode("utf-8", "replace") if content else ""
-    parts = [name for sign, name in _SEPARATORS.items() if sign in header]
-    return f"its fields are parted by {parts[0]}; part them by commas" if parts and "," not in header else None
+    return _other_header(data, content) if is_csv(path) else _one_value(data, content)
 
 
-def _one_object(data: Data, content: bytes) -> str | None:
+def _other_letters(content: bytes, path: Path) -> str | None:
+    """Where a file that Arrow cannot read is no UTF-8; in a column that nobody uses that is no matter."""
+    try:
+        if path.suffix.lower() != ".parquet":
+            content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        around = content[max(error.start - 10, 0) : error.start + 10]
+        return f"line {line} is no UTF-8, {around!r}: it has another encoding, such as Windows-1252; save it as UTF-8"
+    return None
+
+
+def _other_header(data: Data, content: bytes) -> str | None:
+    header = content.splitlines()[0].decode("utf-8-sig", "replace") if content else ""
+    if header.lower().startswith("sep="):
+        return f"its first line is {header!r}, which spreadsheets alone know; remove it, and part fields by commas"
+    for sign, name in _SEPARATORS.items():
+        fields, by_commas = ([field.strip('" ') for field in header.split(mark)] for mark in (sign, ","))
+        if len(fields) > 1 and (len(by_commas) == 1 or data.image_column in set(fields) - set(by_commas)):
+            return f"its fields are parted by {name}; part them by commas"
+    return None
+
+
+def _one_value(data: Data, content: bytes) -> str | None:
     """Told apart before Arrow makes a column of each key, which takes minutes."""
     try:
         text = content.decode("utf-8-sig").strip()
         found, end = json.JSONDecoder().raw_decode(text)
     except ValueError:
         return None
-    if not isinstance(found, dict) or not found or data.image_column in found or end < len(text):
+    if end < len(text) or not isinstance(found, dict | list) or _is_row(found, data.image_column):
         return None
+    what = f"object of {len(found)} keys, such as {next(iter(found))!r}" if isinstance(found, dict) else "list"
     return (
-        f"it is one object of {len(found)} keys, such as {next(iter(found))!r}; "
+        f"it is one {what}; "
         f"give each image a line, {{{json.dumps(data.image_column)}: PATH, {json.dumps(data.label_column)}: CLASS}}"
     )
+
+
+def _is_row(found: dict[str, Any] | list[Any], name: str) -> bool:
+    """Not where it has all images of a column in one value, as pandas writes them by columns."""
+    return isinstance(found, dict) and (not found or not isinstance(found.get(name, {}), dict | list))
 
 
 def _read_csv(data: Data, content: bytes, block_size: int) -> pa.Table:

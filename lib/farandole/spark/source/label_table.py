@@ -7,6 +7,7 @@ path from the table unless the folder's own listing has it.
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def list_labelled(data: Data, missing: Missing) -> pa.Table:
     table, kinds = _read_checked(data, missing, path)
     own_name = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
     files: _Files = {name: status for name, status in walk(root) if name != own_name}
-    names = find_names([normal_path(name or "") for name in table[data.image_column].to_pylist()], files)
+    inside = f"{normal_path(str(root))}/"
+    given = [normal_path(name or "").removeprefix(inside) for name in table[data.image_column].to_pylist()]
+    names = find_names(given, files)
     named = set(names)
     orphan = min((name for name in files if name not in named), default=None)
     rows = _labelled_rows(data, missing, table, kinds, names, files, _no_file(orphan))
@@ -80,10 +83,13 @@ def _read_checked(data: Data, missing: Missing, path: Path) -> tuple[pa.Table, d
     if not path.exists():
         raise ConfigError(f"data.label_table {str(path)!r} does not exist; paths are relative to data.path")
     table = read_label_file(data, path)
-    names = table.schema.names
+    all_names = table.schema.names
     try:
-        if len(set(names)) != len(names):
-            raise DataError("a name stands twice in the header; rename one")
+        repeated = {name for name, number in Counter(all_names).items() if number > 1}
+        if repeated & wanted_columns(data, missing, with_images=True):
+            raise DataError("a name that is used stands twice in the header; rename one")
+        names = [name for name in all_names if name not in repeated]
+        table = table.select(names)
         for index, name in enumerate(names):
             if pa.types.is_string(table[name].type):
                 table = table.set_column(index, name, _empty_to_null(table[name]))
@@ -92,12 +98,15 @@ def _read_checked(data: Data, missing: Missing, path: Path) -> tuple[pa.Table, d
         if not table.num_rows:
             raise DataError("it has no rows")
     except FarandoleError as error:
-        raise type(error)(f"label table {str(path)!r}, whose columns are {_some(names)}: {error}") from error
+        raise type(error)(f"label table {str(path)!r}, whose columns are {_some(all_names)}: {error}") from error
     wanted = sorted(wanted_columns(data, missing, with_images=True))
     table = table.select(wanted).combine_chunks()
     label = data.label_column
-    if kinds[label] == "string" and is_csv(path) and text_type(set(table[label].to_pylist())) == "int64":
-        table = table.set_column(wanted.index(label), label, table[label].cast(pa.int64()))
+    if kinds[label] == "string" and is_csv(path):
+        # Whole numbers that pandas made floats of, as some are missing.
+        texts = [text and re.sub(r"(?<=\d)\.0+$", "", text) for text in table[label].to_pylist()]
+        if text_type(set(texts)) == "int64":
+            table = table.set_column(wanted.index(label), label, pa.array(texts, pa.string()).cast(pa.int64()))
     return table, {name: plain_type(table[name].type) for name in wanted}
 
 
@@ -168,7 +177,7 @@ def _reject_path(name: str, files: _Files, no_file: tuple[str, str]) -> tuple[st
     if not name:
         return "missing_image", "the path is null or empty"
     if name.startswith("/") or ".." in name.split("/"):
-        return "unsafe_path", "an absolute path, or one with .."
+        return "unsafe_path", "an absolute path that does not lie in data.path, or one with .."
     if name not in files:
         return no_file
     return reject_file(name, files[name])
