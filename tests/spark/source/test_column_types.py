@@ -13,7 +13,7 @@ from farandole.config.load import Config, parse_config
 from farandole.core.record.quality import RejectedError
 from farandole.errors import ConfigError, DataError
 from farandole.spark.source import records, table_rows
-from farandole.spark.source.column_types import column_types, sort_classes
+from farandole.spark.source.column_types import column_types, plain_type, sort_classes
 from farandole.spark.source.table_images import image_loader
 
 BYTES = [b"one", None, b"three"]
@@ -173,6 +173,10 @@ def test_labels_that_are_no_whole_numbers_are_told(tmp_path: Path) -> None:
     rows, _ = rows_of(tmp_path, {"image": [b"x"] * 4, "label": [1.0, 2.5, -1.0, float("inf")]})
     wrong, negative = "the label is no whole number", "the label is negative"
     assert rows["detail"].to_pylist() == [None, wrong, negative, wrong]
+
+
+def test_a_struct_of_many_fields_is_named_by_the_first() -> None:
+    assert plain_type(pa.struct([(f"c{number}", pa.int8()) for number in range(1000)])).endswith(", c18, c19, ...")
 
 
 @pytest.mark.parametrize("twice", ["label", "other"])

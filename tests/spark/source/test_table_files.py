@@ -92,6 +92,30 @@ def test_nulls_agree_with_any_type(tmp_path: Path) -> None:
     assert rows["image"].to_pylist() == [None, None, b"one", b"two", b"one", b"two"]
 
 
+def test_labels_that_are_whole_numbers_agree_however_they_are_stored(tmp_path: Path) -> None:
+    put(tmp_path / "a.parquet", label=pa.array([1.0, None]))
+    put(tmp_path / "b.parquet", label=pa.array([10, 9], pa.int8()))
+    put(tmp_path / "c.parquet", label=pa.array([3, 1]))
+    put(tmp_path / "d.parquet", label=pa.array([2, 1]))
+    config = config_for(tmp_path)
+    assert read(config, listing_of(config))["class_name"].to_pylist() == ["1", None, "10", "9", "3", "1", "2", "1"]
+    put(tmp_path / "b.parquet", label=["x", "y"])
+    with pytest.raises(DataError, match=r": b.parquet has 'label' as string, not int64; rewrite or remove them"):
+        listing_of(config)
+
+
+@pytest.mark.parametrize("kind", ["label", "id", "split"])
+def test_a_folder_whose_name_looks_like_a_date_is_a_class(tmp_path: Path, kind: str) -> None:
+    values = {"label": ["2026-01-31", "2026-02-01"], "id": ["2026-01-31"], "split": ["train"]}[kind]
+    for value in values:
+        put(
+            tmp_path / f"{kind}={value}" / "x.parquet", image=[b"one"], label=[1] if kind != "label" else None, size=[1]
+        )
+    config = config_for(tmp_path, **({} if kind == "label" else {f"{kind}_column": kind}))
+    column = {"label": "class_name", "id": "image_id", "split": "split"}[kind]
+    assert read(config, listing_of(config))[column].to_pylist() == values
+
+
 @pytest.mark.parametrize("name", ["\U0001f469\u200d\U0001f52c", "a\u00a0b", "a\u3000b", "\u00e9t\u00e9"])
 def test_names_with_joiners_and_blanks_of_all_kinds_are_read(tmp_path: Path, name: str) -> None:
     put(tmp_path / f"label={name}" / "x.parquet", label=None)
@@ -171,6 +195,17 @@ def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
         listing_of(config_for(tmp_path))
 
 
+def test_what_lies_beside_a_table_is_not_called_damaged(tmp_path: Path) -> None:
+    put(tmp_path / "data/x.parquet")
+    (tmp_path / "README.md").write_text("# Pictures of cats")
+    with pytest.raises(
+        DataError, match=r"README.md is no Parquet file, it starts with b'# Pictures of ca'; move it out"
+    ):
+        listing_of(config_for(tmp_path))
+    (tmp_path / "README.md").rename(tmp_path / "_README.md")
+    assert listing_of(config_for(tmp_path)).num_rows == 1
+
+
 def test_a_file_that_arrow_cannot_read_is_not_called_damaged(tmp_path: Path) -> None:
     path = put(tmp_path / "x.parquet")
     path.write_bytes(path.read_bytes()[:-4] + b"PARE")  # as encrypted ones end
@@ -227,6 +262,7 @@ def test_a_table_without_files_or_rows_is_refused(tmp_path: Path) -> None:
         ("_delta_log/00000000000000000000.json", "Delta"),
         (".hoodie/hoodie.properties", "Hudi"),
         ("metadata/v1.metadata.json", "Iceberg"),
+        ("_spark_metadata/0", "Parquet"),
     ],
 )
 @pytest.mark.parametrize("given", [".", "lake", "lake/sub", "lake/sub/day=1", "lake/sub/day=1/x.parquet"])
@@ -239,8 +275,10 @@ def test_files_of_a_table_with_a_log_are_refused(tmp_path: Path, log: str, kind:
     found = table / (log if kind == "Iceberg" else Path(log).parent)
     with pytest.raises(DataError) as caught:
         listing_of(config_for(tmp_path / given))
+    what = f"a{'n' if kind == 'Iceberg' else ''} {kind} table, those of deleted and replaced rows, too"
+    what = "a streaming query, those that it never committed, too" if kind == "Parquet" else what
     assert str(caught.value) == (
-        f"data.path {str(tmp_path / given)!r} holds files of a {kind} table, those of deleted and replaced rows, too: "
+        f"data.path {str(tmp_path / given)!r} holds files of {what}: "
         f"{str(found)!r} was found; write the version that you want as plain Parquet, with "
         f"spark.read.format({kind.lower()!r}).load({str(table)!r}).write.parquet(FOLDER), and give that FOLDER"
     )

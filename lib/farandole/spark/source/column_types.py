@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from farandole.core.dataset.schema import SIDE_TYPES
+from farandole.log import first_few
 
 INTEGERS = frozenset(name for name in SIDE_TYPES if "int" in name)
 NUMBERS = INTEGERS | {"float", "double"}
 _WHOLE = NUMBERS | {"halffloat", "decimal"}
-_LIST = "list of "
+_LIST, _MAX_NAMED = "list of ", 20
 IMAGE_BYTES = "bytes"
 """Where images lie in a struct, beside their path: what Hugging Face's data sets write."""
 REPEATED = "several columns of one name"
@@ -27,7 +28,7 @@ def plain_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return str(pa.timestamp("us", tz=None if kind.tz is None else "UTC"))
     if pa.types.is_struct(kind):
-        return f"struct of {', '.join(kind.field(index).name for index in range(kind.num_fields))}"
+        return f"struct of {first_few([kind.field(index).name for index in range(kind.num_fields)], _MAX_NAMED)}"
     if _is_list(kind):
         inner = plain_type(kind.value_type)
         is_sized = pa.types.is_fixed_size_list(kind) and not inner.startswith(_LIST)

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from farandole.config.data import Data
 from farandole.errors import DataError
+from farandole.spark.source.column_types import is_whole
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _MAX_NAMED, _NULL = 5, "null"
@@ -36,6 +37,7 @@ def common_columns(data: Data, wanted: set[str], files: dict[str, dict[str, str]
     """
     folders = [folder_values(path) for path in files]
     found = [dict.fromkeys(values, _FOLDER) | columns for values, columns in zip(folders, files.values(), strict=True)]
+    _agree_in_labels(data, found)
     given = {name: Counter(columns[name] for columns in found if columns.get(name, _NULL) != _NULL) for name in wanted}
     shapes = [
         {
@@ -55,10 +57,24 @@ def common_columns(data: Data, wanted: set[str], files: dict[str, dict[str, str]
             f"{'; '.join(different[:_MAX_NAMED])}{'; ...' if len(different) > _MAX_NAMED else ''}; "
             f"rewrite or remove them"
         )
-    return {
-        name: text_type({values[name] for values in folders if name in values}) if kind == _FOLDER else kind
+    texts = {
+        name: text_type({values[name] for values in folders if name in values})
         for name, kind in (found[0] | usual).items()
+        if kind == _FOLDER
     }
+    for name in {data.label_column, data.id_column, data.split_column} & texts.keys():
+        texts[name] = "int64" if texts[name] == "int64" else "string"  # a class may be called 2026-01-31
+    return found[0] | usual | texts
+
+
+def _agree_in_labels(data: Data, files: list[dict[str, str]]) -> None:
+    """Labels that are whole numbers have one type, the commonest, whatever each file stores them in: pandas makes
+    floats of them where one is missing."""
+    name = data.label_column
+    kinds = Counter(columns[name] for columns in files if is_whole(columns.get(name, "")))
+    for columns in files:
+        if columns.get(name) in kinds and name not in data.keep_columns:
+            columns[name] = kinds.most_common(1)[0][0]
 
 
 def _difference(columns: dict[str, str], usual: dict[str, str]) -> str:

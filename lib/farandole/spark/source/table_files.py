@@ -46,8 +46,17 @@ ROWS_PER_PART = 2048
 """Of one task."""
 MAX_PIECES = 16
 """Of a row group: a task that starts inside one reads past what precedes its rows."""
-TABLE_LOGS = {"delta": "_delta_log", "hudi": ".hoodie", "iceberg": "metadata/*.metadata.json"}
-"""Spark's name of a table format -> where such a table, in its own folder, keeps which of its rows are valid."""
+_REPLACED = "table, those of deleted and replaced rows, too"
+TABLE_LOGS = {
+    "delta": ("_delta_log", f"a Delta {_REPLACED}"),
+    "hudi": (".hoodie", f"a Hudi {_REPLACED}"),
+    "iceberg": ("metadata/*.metadata.json", f"an Iceberg {_REPLACED}"),
+    "parquet": ("_spark_metadata", "a streaming query, those that it never committed, too"),
+}
+"""Spark's name of a format -> where such a table, in its own folder, keeps which of its rows are valid; and what lies
+there besides."""
+_MAGIC = (b"PAR1", b"PARE")
+"""How Parquet files start, in plain text and encrypted."""
 _LACKS = ("encrypt", "unrecognized", "unsupported", "not supported", "not implemented", "not built")
 """How Arrow says that it is not the file's fault."""
 _NUM_THREADS, _HIDDEN = 16, ("_", ".")
@@ -79,8 +88,8 @@ def list_table(data: Data, missing: Missing) -> pa.Table:
 
     Raises:
         ConfigError: data.path is not there, or a column that the config names does not.
-        DataError: there are no files or no rows, a Delta, Hudi or Iceberg table lies around data.path, in it or below
-            it, a file is not readable Parquet, files differ in their columns, or a column has a type that is no use.
+        DataError: there are no files or no rows, one of TABLE_LOGS lies around data.path, in it or below it, a file is
+            not readable Parquet, files differ in their columns, or a column has a type that is no use.
     """
     root, paths = table_root(data), _paths(data)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
@@ -134,11 +143,26 @@ def read_footer(root: Path, path: str) -> Footer:
             f"{root / path} is gone since it was listed; run again when nobody changes data.path"
         ) from error
     except (OSError, pa.ArrowException, MemoryError) as error:
+        _refuse_foreign(root, path)
         raise DataError(
             f"{root / path} is not a readable Parquet file: {one_line(error)}; "
             f"{verdict(error, 'it is cut off or damaged')}"
         ) from error
     return Footer(path, num_bytes, sha256, modified_ns, columns, row_groups)
+
+
+def _refuse_foreign(root: Path, path: str) -> None:
+    """A note or a label file beside the table is not damaged, and nothing that should be removed."""
+    try:
+        with (root / path).open("rb") as source:
+            start = source.read(16)
+    except OSError:
+        return
+    if start and start[:4] not in _MAGIC:
+        raise DataError(
+            f"{root / path} is no Parquet file, it starts with {start!r}; move it out of {str(root)!r}, or give its "
+            f"name a _ in front: what starts with _ or . is skipped"
+        )
 
 
 def _paths(data: Data) -> list[str]:
@@ -167,7 +191,7 @@ def _is_unsafe(path: str) -> bool:
 
 
 def _refuse_logged(data: Data, paths: list[str]) -> None:
-    """Refuses Delta, Hudi and Iceberg tables: beside their valid files lie those of deleted and of replaced rows.
+    """Refuses Delta, Hudi and Iceberg tables, and what streaming queries write: beside their valid files lie others.
 
     Args:
         data: its path may also lie inside such a table, as the folder of a partition does.
@@ -176,14 +200,14 @@ def _refuse_logged(data: Data, paths: list[str]) -> None:
     root = Path(data.path).resolve()
     # What lies in a hidden folder is not read, be it a whole table: nothing behind the first hidden name counts.
     below = sorted({_up_to_hidden(path) for path in paths})
-    for kind, log in TABLE_LOGS.items():
+    for kind, (log, what) in TABLE_LOGS.items():
         found = [folder / name for folder in root.parents for name in glob.glob(log, root_dir=folder)]
         found += [root / path for path in below if fnmatchcase(f"/{path}", f"*/{log}")]
         if found:
             name, table = escape_name(str(found[0])), escape_name(str(found[0].parents[log.count("/")]))
             raise DataError(
-                f"data.path {data.path!r} holds files of a {kind.capitalize()} table, those of deleted and "
-                f"replaced rows, too: {name!r} was found; write the version that you want as plain Parquet, with "
+                f"data.path {data.path!r} holds files of {what}: "
+                f"{name!r} was found; write the version that you want as plain Parquet, with "
                 f"spark.read.format({kind!r}).load({table!r}).write.parquet(FOLDER), and give that FOLDER"
             )
 
