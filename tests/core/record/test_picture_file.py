@@ -66,6 +66,7 @@ LONG = b'{"nodes": [' + b'{"id": 1, "type": "loader"}, ' * 70_000 + b"]}"
         png_chunk(b"tEXt", b"Software\0editor", crc=1),
         png_chunk(b"eXIf", b"nothing", crc=1),
         png_chunk(b"tRNS", b"\0", crc=1),
+        png_chunk(b"tRNS", b"\0"),
         png_chunk(b"gAMA", b""),
         png_chunk(b"pHYs", b"\0"),
         png_chunk(b"zTXt", b"Comment\0\x07what is this"),

@@ -8,6 +8,8 @@ _PNG_USED = (b"tRNS", b"eXIf")
 _PNG_ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 """What texts are called in which an orientation may stand."""
 _MAX_TEXT_BYTES = 65_536
+_COLOUR_BYTE, _TRANSPARENT_BYTES = 25, {0: 2, 2: 6}
+"""Where a PNG says what its colours are, and how long its transparent colour is at least, by that."""
 _JPEG_USED = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0\0", 8), 0xEE: (b"Adobe", 12)}
 """Marker of the segments that a rule uses, of an application's -> what they start with, and their least bytes."""
 _APPLICATIONS, _COMMENT, _SCAN = range(0xE0, 0xF0), 0xFE, 0xDA
@@ -31,17 +33,19 @@ def _bare_png(data: bytes) -> bytes:
     kept, at = [_PNG], len(_PNG)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if _is_needed(data[at:end]):
+        if _is_needed(data[at:end], data[_COLOUR_BYTE : _COLOUR_BYTE + 1]):
             kept.append(data[at:end])
         at = end
     return b"".join(kept)
 
 
-def _is_needed(chunk: bytes) -> bool:
+def _is_needed(chunk: bytes, colour: bytes) -> bool:
     kind, body = chunk[4:8], chunk[8:-4]
     if not kind or kind[:1].isupper():
         return True
     if zlib.crc32(kind + body) != int.from_bytes(chunk[-4:], "big"):
+        return False
+    if kind == b"tRNS" and len(body) < _TRANSPARENT_BYTES.get(colour[0] if colour else 0, 0):
         return False
     return kind in _PNG_USED or (body.startswith(_PNG_ORIENTED) and len(body) < _MAX_TEXT_BYTES)
 
