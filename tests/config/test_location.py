@@ -71,6 +71,8 @@ def test_a_bare_word_names_a_run(here):
         ("data.label_table=s3://b/x.csv", r"data.label_table 's3://b/x.csv' is a s3: address"),
         ("train.warm_start=hdfs://b/x", r"train.warm_start 'hdfs://b/x' is a hdfs: address"),
         ("paths.work=${NOWHERE}/x", r"paths.work '\$\{NOWHERE\}/x' names the environment variable NOWHERE, which"),
+        ('data.path="a\\u0000b"', r"data.path 'a\\x00b' has a NUL in it, which no path can have; remove it"),
+        ("data.path=file:///a%00b", r"data.path 'file:///a%00b' has a NUL in it"),
         ("data.path=~nobody-of-that-name/x", r"data.path '~nobody-of-that-name/x': no home directory is known for it"),
     ],
 )

@@ -26,8 +26,8 @@ def absolute(text: str, base: str = "") -> str:
         base: the directory that a relative path stands in; the current one by default.
 
     Raises:
-        PydanticCustomError: of type "location"; a variable or a user is unknown, or the scheme of a URL is not served.
-            Its text follows the name of the key.
+        PydanticCustomError: of type "location"; a variable or a user is unknown, the scheme of a URL is not served, or
+            there is a NUL. Its text follows the name of the key.
     """
     if not text:
         return text
@@ -39,6 +39,8 @@ def absolute(text: str, base: str = "") -> str:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", expanded)
     if scheme:
         expanded = _local(expanded, scheme[1], text)
+    if "\0" in expanded:
+        raise _refusal(f"{text!r} has a NUL in it, which no path can have; remove it")
     return str(Path(base, expanded).absolute())
 
 
