@@ -3,7 +3,13 @@
 import pytest
 
 from farandole.core.dataset.schema import REASONS
-from farandole.spark.preprocess.remarks import REMEDIES, explain, near_names, warn_of_near_names, warn_of_unused
+from farandole.spark.preprocess.remarks import (
+    REMEDIES,
+    explain,
+    near_names,
+    warn_of_near_names,
+    warn_of_unused,
+)
 
 
 def test_every_reason_has_a_remedy() -> None:

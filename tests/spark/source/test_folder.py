@@ -246,6 +246,19 @@ def test_a_source_behind_a_closed_folder_is_not_called_missing(tmp_path: Path, m
         list_folder(folder(tmp_path))
 
 
+def test_the_folder_around_a_data_set_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path, "README", "__MACOSX/pets/x", "pets/labels.csv", "pets/train/cat/1", "pets/test/cat/2")
+    with pytest.raises(
+        DataError, match=r"holds one folder, 'pets', which would .*; in it are 'test', 'train': give data"
+    ):
+        list_folder(folder(tmp_path))
+    with pytest.raises(DataError, match=rf": give data.path = '{tmp_path}/pets'$"):
+        list_folder(folder(tmp_path))
+    assert {row[1:3] for row in listed(tmp_path / "pets")} == {(None, None), ("test", "cat"), ("train", "cat")}
+    put(tmp_path, "more/cat/3")
+    assert ("pets/train/cat/1", None, "pets", None) in listed(tmp_path)
+
+
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.path '.*/nowhere' does not exist; give the folder"):
         list_folder(folder(tmp_path / "nowhere"))

@@ -14,6 +14,7 @@ from farandole.config.load import Config
 from farandole.core.dataset.manifest import Manifest
 from farandole.pipeline import data_stages
 from farandole.spark.source import records
+from farandole.spark.source.table_values import warn_of_words_for_none
 from labelled_folder import SIDE, config_for, put, write
 from stage_runs import run_preprocess
 
@@ -121,3 +122,23 @@ def test_a_changed_label_makes_clean_stale(
         f"preprocess: up to date, {first.directory}",
         "the input changed",
     ]
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+def test_labels_of_a_table_that_may_mean_none_are_warned_of(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str], is_table: bool
+) -> None:
+    put(tmp_path / "raw", "NA/1", "b/2")
+    write(tmp_path, "file,label\nNA/1,NA\nb/2,b\n")
+    run(spark, config_for(tmp_path, "labels.csv" if is_table else ""))
+    assert ("warning: labels such as 'NA' are taken for classes" in capfd.readouterr().err) == is_table
+
+
+def test_labels_that_may_mean_none_are_warned_of(capfd: pytest.CaptureFixture[str]) -> None:
+    warn_of_words_for_none(["nano", "No", "0"])
+    assert capfd.readouterr().err == ""
+    warn_of_words_for_none(["cat", "NA", " ", "nan", "None"])
+    assert capfd.readouterr().err == (
+        "preprocess: warning: labels such as ' ', 'NA', 'None', 'nan' are taken for classes; "
+        "leave the field empty, or null, where there is no label\n"
+    )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from farandole.config.data import Data, Image
 from farandole.core.record.quality import RejectedError, check_num_bytes
 from farandole.errors import ConfigError, DataError
+from farandole.log import first_few
 from farandole.spark.source.folder_names import SPLIT_FOLDERS, hints_at_split, is_tool_folder, split_of
 from farandole.spark.source.listing import escape_name, list_row, make_listing
 
@@ -32,15 +33,18 @@ def list_folder(data: Data) -> pa.Table:
 
     Raises:
         ConfigError: data.path does not exist.
-        DataError: it is no directory, has no files, has no class folders, has a folder that is a symbolic link or
-            cannot be listed, or mixes split folders with others.
+        DataError: it is no directory, has no files, has no class folders or one around all of them, has a folder that
+            is a symbolic link or cannot be listed, or mixes split folders with others.
     """
     root = Path(data.path)
     check_folder(root)
     entries = list(walk(root))
     if not entries:
         raise DataError(f"data.path {str(root)!r} holds no files; expected SPLIT/CLASS/FILE or CLASS/FILE")
-    has_splits = _has_splits(root, [path for path, _ in entries])
+    paths = [path for path, _ in entries]
+    has_splits = _has_splits(root, paths)
+    if not has_splits:
+        _refuse_one_folder(root, paths)
     rows = [_describe(path, status, has_splits) for path, status in entries]
     if all(row["class_name"] is None for row in rows):
         raise DataError(
@@ -147,6 +151,19 @@ def _has_splits(root: Path, paths: list[str]) -> bool:
             f"{', '.join(sorted(SPLIT_FOLDERS))} there: rename them, and move the others out"
         )
     return False
+
+
+def _refuse_one_folder(root: Path, paths: list[str]) -> None:
+    """Refuses the folder around a data set, as archives have it: it would be the only class."""
+    parts = [path.split("/") for path in paths]
+    parts = [names for names in parts if len(names) > 1 and not is_tool_folder(names[0])]
+    inside = {names[1] for names in parts if len(names) > 2 and not is_tool_folder(names[1])}
+    if len({names[0] for names in parts}) == 1 and len(inside) > 1:
+        name, found = escape_name(parts[0][0]), first_few([repr(escape_name(name)) for name in sorted(inside)], 5)
+        raise DataError(
+            f"data.path {str(root)!r} holds one folder, {name!r}, which would be the only class; in it are "
+            f"{found}: give data.path = {str(root / name)!r}"
+        )
 
 
 def _describe(path: str, status: os.stat_result | None, has_splits: bool) -> dict[str, Any]:

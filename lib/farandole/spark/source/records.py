@@ -33,6 +33,7 @@ from farandole.spark.source.table_files import list_table, pieces_fingerprint
 from farandole.spark.source.table_images import image_loader
 from farandole.spark.source.table_rows import read_pieces
 from farandole.spark.source.table_scan import survey_table
+from farandole.spark.source.table_values import warn_of_words_for_none
 
 RECORDS_PER_PART = 2048
 """Listed files of one task."""
@@ -118,6 +119,8 @@ def prepare(
     part_sizes = kind.part_sizes(listing)
     write_listing(staging, listing, part_sizes)
     survey = kind.survey(spark, data, missing, listing, staging)
+    if kinds:  # labels come from a column
+        warn_of_words_for_none(survey.class_names)
     return Source(
         class_names=sort_classes(survey.class_names, kinds.get(data.label_column, "string")),
         given=frozenset(survey.splits),

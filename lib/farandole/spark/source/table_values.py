@@ -1,5 +1,6 @@
 """Columns as they stand in files -> the few types that records have, whichever of several files they come from."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
@@ -9,8 +10,11 @@ import pyarrow.compute as pc
 from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import nan_to_null
 from farandole.errors import DataError
+from farandole.log import first_few, say
 from farandole.spark.source.column_types import IMAGE_BYTES, is_pixels, num_axes, plain_type, take_column
 from farandole.spark.source.table_files import one_line
+
+_WORDS_FOR_NONE = frozenset(["", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "nil", "none", "?", "-"])
 
 
 def image_values(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
@@ -73,6 +77,16 @@ def _texts(labels: pa.ChunkedArray) -> pa.ChunkedArray:
         return labels.cast(pa.string())
     whole = pc.if_else(is_whole, numbers, pa.scalar(None, numbers.type)).cast(whole_type).cast(pa.string())
     return pc.coalesce(whole, numbers.cast(pa.string()))
+
+
+def warn_of_words_for_none(class_names: Iterable[str]) -> None:
+    """One line about labels that may have been written for none; a folder of such a name is meant."""
+    names = [repr(name) for name in sorted(class_names) if name.strip().casefold() in _WORDS_FOR_NONE]
+    if names:
+        say(
+            f"preprocess: warning: labels such as {first_few(names, 5)} are taken for classes; "
+            f"leave the field empty, or null, where there is no label"
+        )
 
 
 def compare_with_folder(column: pa.ChunkedArray, name: str, value: str | None, first: str) -> None:
