@@ -70,6 +70,16 @@ def test_the_low_bytes_of_a_colour_tiff_count(order: str) -> None:
     assert np.array_equal(image.decode(data, COLOUR, given_scale(4095)), np.rint(values * (255 / 4095)))
 
 
+def test_integers_of_32_bits_may_have_no_sign() -> None:
+    white, bright = 2**32 - 1, GRAY // 4 + 190
+    assert np.array_equal(decode(make_tiff(GRAY * 16843009, "u4", 1), scale=given_scale(white)), GRAY)
+    assert np.array_equal(decode(make_tiff(bright * 16843009, "u4", 1), scale=given_scale(white)), bright)
+    with pytest.raises(
+        RejectedError, match=r"undecodable: values of 0 to 4.29\d*e\+09, out of scale where 65535 is white"
+    ):
+        decode(make_tiff(GRAY * 16843009, "u4", 1))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_colours_may_lie_in_planes(order: str) -> None:
     values = np.random.default_rng(1).integers(0, 4096, (16, 24, 3))

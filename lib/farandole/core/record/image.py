@@ -133,6 +133,7 @@ def _eight_bits(picture: Picture, scale: PixelScale, seen: Seen) -> Image.Image:
     elif image.mode.startswith("I;16") or image.mode in ("I", "F"):
         array = np.asarray(image)
         array = array.astype(np.uint16) if image.mode.startswith("I;16") else array
+        array = array.view(np.uint32) if picture.is_unsigned else array
         pixels = to_uint8(array, scale, seen, picture.white)
         image = Image.fromarray(255 - pixels if picture.is_negative else pixels)
     if clear is not None:

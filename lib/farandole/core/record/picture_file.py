@@ -68,6 +68,8 @@ class Picture:
     """Of numbers above 8 bits: which is white, where the format or the header says it."""
     is_negative: bool = False
     """Whether 0 is white, and Pillow has not turned it round."""
+    is_unsigned: bool = False
+    """Whether integers of 32 bits have no sign; Pillow gives them one."""
     is_clear: np.ndarray | None = None
     """bool [height, width]: where it has the one colour that is transparent."""
 
@@ -175,6 +177,7 @@ def _load(data: bytes, rules: ImageRules) -> Picture:
         low,
         white=_white_of(image, codec),
         is_negative=_is_negative(image),
+        is_unsigned=_tag(image, _BITS_TAG) == (32,) and _tag(image, _FORMAT_TAG, (1,)) == (1,),
         is_clear=_clear(image, low, kind),
     )
 

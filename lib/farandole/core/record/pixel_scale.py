@@ -64,7 +64,7 @@ def to_uint8(array: np.ndarray, scale: PixelScale, seen: Seen, white: float | No
     """Numbers of any kind as 0 to 255.
 
     Args:
-        array: [height, width] or [height, width, channels] of uint8, uint16, int32 or a float type.
+        array: [height, width] or [height, width, channels] of uint8, uint16, uint32, int32 or a float type.
         scale: what is white.
         seen: where the picture is counted.
         white: what the file itself says, which goes before `scale`.
@@ -75,7 +75,7 @@ def to_uint8(array: np.ndarray, scale: PixelScale, seen: Seen, white: float | No
     if array.dtype == np.uint8 and not scale.is_given:
         return array
     kind = "floats" if array.dtype.kind == "f" else "integers"
-    if kind == "integers" and array.dtype not in (np.uint8, np.uint16, np.int32):
+    if kind == "integers" and array.dtype not in (np.uint8, np.uint16, np.uint32, np.int32):
         raise RejectedError("wrong_channels", f"pixels of type {array.dtype}; expected uint8, uint16 or a float type")
     num_bad = int(array.size - np.isfinite(array).sum())
     if num_bad:
