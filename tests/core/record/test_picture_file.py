@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from farandole.config.data import Image as ImageRules
 from farandole.core.record import image
@@ -103,6 +103,15 @@ def test_metadata_of_a_jpeg_costs_no_picture(marker: int, body: bytes) -> None:
     data = buffer.getvalue()
     broken = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
     assert np.array_equal(image.decode(data[:2] + broken + data[2:], RULES), image.decode(data, RULES))
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, "<x:xmpmeta/>"), (4, 7)])
+def test_metadata_of_a_tiff_costs_no_picture(kind: int, value: Any) -> None:
+    buffer, fields = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    fields.tagtype[700] = kind
+    fields[700] = value
+    Image.fromarray(NOISE).save(buffer, "TIFF", tiffinfo=fields)
+    assert np.array_equal(image.decode(buffer.getvalue(), RULES), NOISE)
 
 
 def test_a_png_whose_pixels_are_wrong_stays_undecodable() -> None:

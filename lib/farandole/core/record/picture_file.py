@@ -138,6 +138,8 @@ def _lacks_end(data: bytes) -> bool:
 
 def _open(data: bytes) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if not isinstance(image.info.get("xmp", b""), bytes):  # of another type than it should be, where Pillow fails
+        del image.info["xmp"]
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _tag(image, _PLANAR_TAG) == _IN_PLANES:
         image.tile = [
             tile._replace(args=(_plane_order(image, _order(tile.args)), *tile.args[1:]))
