@@ -285,14 +285,14 @@ def test_a_json_map_is_refused_before_each_key_is_a_column(tmp_path: Path) -> No
 def test_what_nobody_uses_may_be_as_it_likes(tmp_path: Path) -> None:
     put(tmp_path / "raw", "1")
     (tmp_path / "raw/labels.csv").write_bytes("file,label,a;b;c,note,note\n1,x,2,Käfer,\n".encode("latin-1"))
-    assert listed(config_for(tmp_path), "image_id", "class_name") == [("1", "x")]
+    assert listed(config_for(tmp_path), "id", "class_name") == [("1", "x")]
 
 
 def test_absolute_paths_are_taken_where_they_lie_in_the_folder(tmp_path: Path) -> None:
     put(tmp_path / "raw", "a/1.bmp", "a/2.bmp")
     root = tmp_path / "raw"
     write(tmp_path, f"file,label\n{root}/a/1.bmp,x\n{root}//./a/2,y\n{root}/../raw/a/1.bmp,x\n{root}2/a/1.bmp,x\n")
-    assert [row[1:] for row in listed(config_for(tmp_path), "image_id", "source", "class_name", "reason")] == [
+    assert [row[1:] for row in listed(config_for(tmp_path), "id", "source", "class_name", "reason")] == [
         ("../raw/a/1.bmp", None, "unsafe_path"),
         (f"{root}2/a/1.bmp", None, "unsafe_path"),
         ("a/1.bmp", "x", None),

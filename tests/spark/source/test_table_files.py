@@ -112,7 +112,7 @@ def test_a_folder_whose_name_looks_like_a_date_is_a_class(tmp_path: Path, kind: 
             tmp_path / f"{kind}={value}" / "x.parquet", image=[b"one"], label=[1] if kind != "label" else None, size=[1]
         )
     config = config_for(tmp_path, **({} if kind == "label" else {f"{kind}_column": kind}))
-    column = {"label": "class_name", "id": "image_id", "split": "split"}[kind]
+    column = {"label": "class_name", "id": "id", "split": "split"}[kind]
     assert read(config, listing_of(config))[column].to_pylist() == values
 
 
