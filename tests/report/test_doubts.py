@@ -11,8 +11,9 @@ from farandole.report.doubts import best_epoch, doubts
 
 def measured(confusion: list[list[int]], *, with_table: bool = True) -> dict[str, Any]:
     matrix = np.array(confusion)
-    counts = Counts(matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix), matrix if with_table else None)
-    return classification_metrics(counts, ["cat", "dog", "emu"][: len(matrix)])
+    table = [matrix.ravel()] if with_table else []
+    vector = np.concatenate([matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix), [0], *table])
+    return classification_metrics(Counts(vector, len(matrix)), ["cat", "dog", "emu"][: len(matrix)])
 
 
 def val_lines(*losses: float) -> list[dict[str, Any]]:

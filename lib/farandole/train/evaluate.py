@@ -10,13 +10,14 @@ import tensorflow as tf
 from farandole.config.jobs import Evaluate
 from farandole.core.batches.reader import SplitFiles, read_rows
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.metrics.classification import Counts, classification_metrics
 from farandole.core.rank_spec import Phase, World
 from farandole.errors import DataError
 from farandole.train.horovod.distributed import sum_integers
 from farandole.train.progress import Progress
 from farandole.train.run.saved_model import load_model
 from farandole.train.step import signature_of
+from farandole.train.tasks.classification import classification
+from farandole.train.tasks.task import Task, Tensors
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Wrong:
 class Evaluator:
     """Runs a model over a split; one traced graph for all splits and epochs."""
 
-    def __init__(self, model: Any, manifest: Manifest, world: World, rules: Evaluate, progress: Progress) -> None:
+    def __init__(
+        self, model: Any, manifest: Manifest, task: Task, world: World, rules: Evaluate, progress: Progress
+    ) -> None:
+        self.task = task
         self._progress = progress
         self._manifest = manifest
         self._world = world
@@ -41,17 +45,16 @@ class Evaluator:
         self._classes = manifest.sample.classes
         (name,) = manifest.sample.inputs
 
-        def forward(values: dict[str, Any]) -> tuple[Any, Any, Any]:
-            logits, labels = tf.zeros([]), values[self._classes]
+        def forward(values: Tensors) -> Tensors:
+            outputs = tf.zeros([])
             for weight, view in views(values[name], rules.views):
-                logits += weight * tf.cast(model(view, training=False), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-            return tf.argmax(logits, axis=1), losses, tf.reduce_max(tf.nn.softmax(logits), axis=1)
+                outputs += weight * tf.cast(model(view, training=False), tf.float32)
+            return task.predictions(outputs, values)
 
         self._forward = tf.function(forward, input_signature=[signature_of(manifest.sample)], autograph=False)
 
-    def run(self, files: SplitFiles, split: str, num_wrong: int = 0) -> tuple[Counts, list[Wrong]]:
-        """Counts over the whole split, the same on every rank, and this rank's most confidently wrong rows.
+    def run(self, files: SplitFiles, split: str, num_wrong: int = 0) -> tuple[np.ndarray, list[Wrong]]:
+        """The task's total over the whole split, the same on every rank, and this rank's most confidently wrong rows.
 
         Every rank takes whole batches, since a row's float32 loss may depend on the size of the batch it is in.
         """
@@ -60,22 +63,20 @@ class Evaluator:
         rank, world_size = self._world.rank, self._world.world_size
         start = rank * num_batches // world_size * self._batch_size
         stop = min(num_rows, (rank + 1) * num_batches // world_size * self._batch_size)
-        counts = Counts.zero(len(self._manifest.class_names))
+        total = self.task.zero()
         wrong: list[Wrong] = []
         self._progress.enter(Phase.READING)
         for batch in read_rows(files, start, stop, self._batch_size):
             self._progress.enter(Phase.EVALUATING)
-            predicted, losses, confidence = (t.numpy() for t in self._forward(batch.values))
-            labels = batch.values[self._classes]
-            counts.add(labels, predicted, losses)
-            misses = np.flatnonzero(predicted != labels)
-            found = (batch.rows, labels, predicted, confidence)
-            wrong += [Wrong(*(column[i].item() for column in found)) for i in misses]
+            found = {key: tensor.numpy() for key, tensor in self._forward(batch.values).items()}
+            self.task.count(total, batch.values, found)
+            labels, predicted = batch.values[self._classes], found["predicted"]
+            columns = (batch.rows, labels, predicted, found["confidence"])
+            wrong += [Wrong(*(column[i].item() for column in columns)) for i in np.flatnonzero(predicted != labels)]
             wrong = sorted(wrong, key=lambda w: (-w.confidence, w.row))[:num_wrong]
             self._progress.enter(Phase.READING)
         self._progress.enter(Phase.SUMMING)
-        total = sum_integers(counts.to_array(), f"counts.{split}")
-        return Counts.from_array(total, len(self._manifest.class_names)), wrong
+        return sum_integers(total, f"counts.{split}"), wrong
 
     def final_figures(self, files: dict[str, SplitFiles], num_wrong: int) -> dict[str, Any]:
         """What metrics.json says of val and test, and this rank's most confidently wrong test rows, as plain JSON.
@@ -86,9 +87,9 @@ class Evaluator:
         wrong: list[Wrong] = []
         for split in ("val", "test"):
             if self._manifest.splits[split].num_rows:
-                counts, found = self.run(files[split], split, num_wrong if split == "test" else 0)
+                total, found = self.run(files[split], split, num_wrong if split == "test" else 0)
                 if self._world.is_leader:
-                    figures[split] = classification_metrics(counts, self._manifest.class_names)
+                    figures[split] = self.task.figures(total)
                 wrong += found
         return {"metrics": figures, "wrong": [vars(item) for item in wrong]}
 
@@ -122,5 +123,5 @@ def evaluate_saved_model(
     if saved.sample != manifest.sample:
         raise DataError(f"the model in {directory} is for {saved.sample}; the data set has {manifest.sample}")
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
-    evaluator = Evaluator(model, manifest, world, rules, progress)
+    evaluator = Evaluator(model, manifest, classification(manifest.sample), world, rules, progress)
     return evaluator.final_figures(files, rules.num_wrong_images)

@@ -7,7 +7,6 @@ from typing import Any
 from farandole.config.load import Config
 from farandole.core.batches.reader import SplitFiles
 from farandole.core.dataset.manifest import Manifest
-from farandole.core.metrics.classification import classification_metrics
 from farandole.core.plan.epoch_plan import EpochPlan
 from farandole.core.rank_spec import Phase, World
 from farandole.errors import DataError
@@ -22,6 +21,7 @@ from farandole.train.run.run_directory import RunDirectory
 from farandole.train.run.saved_model import save_model
 from farandole.train.run.state import State
 from farandole.train.step import TrainStep
+from farandole.train.tasks.classification import classification
 
 
 def train_run(config: Config, manifest: Manifest, data: Path, world: World, progress: Progress) -> dict[str, Any]:
@@ -71,9 +71,14 @@ def set_up(
         precision=config.train.precision,
     )
     weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
-    step = TrainStep(model, config.train, manifest.sample, [weights[name] for name in manifest.class_names])
+    task = classification(
+        manifest.sample,
+        class_weights=[weights[name] for name in manifest.class_names],
+        label_smoothing=config.train.label_smoothing,
+    )
+    step = TrainStep(model, config.train, manifest.sample, task)
     progress.has_entered_sum = step.has_entered_sum
-    evaluator = Evaluator(model, manifest, world, config.evaluate, progress)
+    evaluator = Evaluator(model, manifest, task, world, config.evaluate, progress)
     return run, State(run, model, step.optimizer), step, evaluator
 
 
@@ -113,7 +118,7 @@ def _train_epoch(run: Run, state: State, step: TrainStep, plan: EpochPlan) -> No
         for batch in batches:
             run.progress.enter(Phase.COMPUTING)
             rate, num_rows = run.learning_rate(state.position.global_step), plan.batch_rows(state.position.step)
-            result = step(batch.values, batch_rows=num_rows, learning_rate=rate)
+            result = step(batch.values, learning_rate=rate)
             run.progress.finish_step(state.position.global_step + 1, plan.epoch)
             if not result.is_finite:
                 raise blame(step, batch, run.files["train"], run.world, run.where(state.position))
@@ -152,9 +157,9 @@ def _finish_epoch(run: Run, state: State, evaluator: Evaluator, plan: EpochPlan)
     run.progress.enter(Phase.LOGGING)
     run.history.log_receipt({**line, "global_step": step})
     if run.manifest.splits["val"].num_rows:
-        counts, _ = evaluator.run(run.files["val"], "val")
-        figures = classification_metrics(counts, run.manifest.class_names)
-        chosen = {k: figures[k] for k in ("num_rows", "loss", "accuracy", "balanced_accuracy", "macro_f1")}
+        counted, _ = evaluator.run(run.files["val"], "val")
+        figures = evaluator.task.figures(counted)
+        chosen = {name: figures[name] for name in evaluator.task.headline}
         run.history.log({"kind": "val", "epoch": plan.epoch, "step": step, "global_step": step, **chosen})
     state.begin_epoch()
     state.save()

@@ -12,6 +12,7 @@ from farandole.core.dataset.sample import Sample
 from farandole.train.horovod.distributed import sum_tensors
 from farandole.train.models.layers import GlobalBatchNorm, counting
 from farandole.train.optimizers import Muon
+from farandole.train.tasks.task import Task, Tensors
 
 
 @dataclass(frozen=True)
@@ -19,32 +20,32 @@ class StepResult:
     """What a step found in its global batch: the same on every rank."""
 
     loss_sum: float
-    """The sum of the weighted losses of the rows of the global batch."""
+    """The sum of the losses of the rows of the global batch, each times its weight."""
     num_correct: int
     is_finite: bool
     """Whether the loss and every gradient are: if not, no rank applied anything."""
 
 
 class TrainStep:
-    """Gradients are summed over rows and divided by the rows of the global batch.
+    """Gradients and weights of rows are summed over all ranks; then the ones are divided by the other.
 
     So a rank that holds one row more than another counts one row more: slices of any sizes are exact, and
     2 ranks with 8 rows each compute what 1 rank computes with 16, up to the rounding of float32 additions.
     """
 
-    def __init__(self, model: Any, train: Train, sample: Sample, class_weights: list[float]) -> None:
+    def __init__(self, model: Any, train: Train, sample: Sample, task: Task) -> None:
         self.optimizer = make_optimizer(train)
         self.optimizer.build(model.trainable_variables)
         self._model = model
         self._train = train
-        self._class_weights = tf.constant(class_weights, tf.float32)
+        self._task = task
         self._num_sums = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._num_steps = 0
         self._sums_inside = any(isinstance(layer, GlobalBatchNorm) for layer in model.layers)
         self._sample = sample
         scalar = tf.TensorSpec([], tf.float32)
         counted = tf.TensorSpec([None], tf.float32)
-        signature = [signature_of(sample), counted, scalar, scalar]
+        signature = [signature_of(sample), counted, scalar]
         # AutoGraph would leave files in the temporary directory of a rank that ends without a farewell, as they all do.
         self._graph = tf.function(self._compute, input_signature=signature, autograph=False)
 
@@ -52,12 +53,11 @@ class TrainStep:
         """Builds the graph, if it is not there yet: the first step would do it otherwise."""
         self._graph.get_concrete_function()
 
-    def __call__(self, values: dict[str, Any], *, batch_rows: int, learning_rate: float) -> StepResult:
+    def __call__(self, values: Tensors, *, learning_rate: float) -> StepResult:
         """Applies one step.
 
         Args:
             values: this rank's rows by feature, [n, *shape]; n may be 0.
-            batch_rows: rows of the global batch, over all ranks.
             learning_rate: of this step.
         """
         counted = np.ones(len(values[self._sample.classes]), np.float32)
@@ -65,7 +65,7 @@ class TrainStep:
             values = {name: np.zeros((1, *one.shape), one.dtype) for name, one in self._sample.features.items()}
             counted = np.zeros(1, np.float32)
         self._num_steps += 1
-        loss_sum, num_correct, finite = self._graph(values, counted, float(batch_rows), learning_rate)
+        loss_sum, num_correct, finite = self._graph(values, counted, learning_rate)
         return StepResult(float(loss_sum), int(num_correct), bool(finite))
 
     def has_entered_sum(self) -> bool:
@@ -75,52 +75,39 @@ class TrainStep:
         inside = self._sums_inside and self._num_steps > 1
         return inside or bool(self._num_sums.numpy() >= self._num_steps)
 
-    def alone(self, values: dict[str, Any]) -> tuple[np.ndarray, bool]:
-        """Losses of these rows, float32 [n], and whether their gradients are finite; no other rank takes part."""
+    def alone(self, values: Tensors) -> tuple[np.ndarray, bool]:
+        """Losses times weights of these rows, float32 [n], and whether the gradients are finite; on this rank alone."""
         with tf.GradientTape() as tape:  # not as in training: layers may then ask other ranks for their statistics
-            losses = self._losses(*self._logits_and_labels(values, training=False))
+            losses, weights = self._task.losses(self._outputs(values, training=False), values)
+            losses *= weights
             loss_sum = tf.reduce_sum(losses)
         gradients = tape.gradient(loss_sum, self._model.trainable_variables)
         return losses.numpy(), all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
-    def _logits_and_labels(self, values: dict[str, Any], *, training: bool) -> tuple[Any, Any]:
+    def _outputs(self, values: Tensors, *, training: bool) -> Any:
         (name,) = self._sample.inputs
-        logits = self._model(values[name], training=training)
-        return tf.cast(logits, tf.float32), values[self._sample.classes]
+        return tf.cast(self._model(values[name], training=training), tf.float32)
 
-    def _losses(self, logits: Any, labels: Any) -> Any:
-        """Cross-entropy per row, float32 [n], weighted by class."""
-        smoothing = self._train.label_smoothing
-        if smoothing:
-            num_classes = logits.shape[-1]
-            targets = tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
-            losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-        else:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        return losses * tf.gather(self._class_weights, labels)
-
-    def _compute(
-        self, values: dict[str, Any], counted: Any, batch_rows: Any, learning_rate: Any
-    ) -> tuple[Any, Any, Any]:
+    def _compute(self, values: Tensors, counted: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape, counting(counted):
-            logits, labels = self._logits_and_labels(values, training=True)
-            loss_sum = tf.reduce_sum(self._losses(logits, labels) * counted)
-            loss = loss_sum / batch_rows
-        gradients = tape.gradient(loss, variables)
-        hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
-        correct = tf.reduce_sum(hits * counted)
+            outputs = self._outputs(values, training=True)
+            losses, weights = self._task.losses(outputs, values)
+            weights *= counted
+            loss_sum = tf.reduce_sum(losses * weights)
+        gradients = tape.gradient(loss_sum, variables)
+        hits = self._task.hits(outputs, values)
         with tf.control_dependencies(gradients):
             self._num_sums.assign_add(1)
-        totals = tf.stack([loss_sum, correct])
+        totals = tf.stack([loss_sum, tf.reduce_sum(weights), tf.reduce_sum(hits * counted)])
         if self._train.gradient_compression == "float16":
-            # As sums over rows: means of large batches would fall below what float16 holds. What goes above it (65,504)
-            # is infinite, and ends the run.
-            halves = sum_tensors([tf.cast(gradient * batch_rows, tf.float16) for gradient in gradients])
-            gradients = [tf.cast(half, tf.float32) / batch_rows for half in halves]
+            # What goes above float16's largest number (65,504) is infinite, and ends the run.
+            halves = sum_tensors([tf.cast(gradient, tf.float16) for gradient in gradients])
+            gradients = [tf.cast(half, tf.float32) for half in halves]
             (totals,) = sum_tensors([totals])
         else:
             *gradients, totals = sum_tensors([*gradients, totals])
+        gradients = [gradient / totals[1] for gradient in gradients]
         if self._train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._train.clip_norm)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*gradients, totals)])
@@ -131,10 +118,10 @@ class TrainStep:
             return True
 
         tf.cond(finite, apply, lambda: False)  # the sums are the same on every rank, so all take the same branch
-        return totals[0], totals[1], finite
+        return totals[0], totals[2], finite
 
 
-def signature_of(sample: Sample) -> dict[str, Any]:
+def signature_of(sample: Sample) -> Tensors:
     """What a graph is given of a batch, whatever its number of rows."""
     return {name: tf.TensorSpec([None, *one.shape], one.dtype) for name, one in sample.features.items()}
 

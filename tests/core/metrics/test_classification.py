@@ -55,8 +55,8 @@ def test_any_division_among_ranks_gives_the_same_bits(cuts, seed):
     for first, last in pairwise(edges):
         part = Counts.zero(4)
         part.add(labels[first:last], predicted[first:last], losses[first:last])
-        parts.append(part.to_array())
-    total = Counts.from_array(np.sum(parts, axis=0), 4)
+        parts.append(part.vector)
+    total = Counts(np.sum(parts, axis=0), 4)
     assert classification_metrics(total, NAMES) == classification_metrics(whole, NAMES)
 
 
@@ -86,7 +86,7 @@ def test_without_a_confusion_the_other_figures_are_the_same(monkeypatch):
         monkeypatch.setattr(classification, "MAX_CONFUSION_CLASSES", most)
         counts = Counts.zero(4)
         counts.add(labels, predicted, np.ones(300))
-        figures.append(classification_metrics(Counts.from_array(counts.to_array(), 4), NAMES))
+        figures.append(classification_metrics(Counts(counts.vector, 4), NAMES))
     assert np.sum(figures[0].pop("confusion")) == 300
     assert figures[0] == figures[1]
 
@@ -103,10 +103,10 @@ def test_figures_of_many_classes_from_many_ranks_stay_small(num_classes):
             counts.add(*rng.integers(0, num_classes, (2, 64)), rng.exponential(1.0, 64))
         assert tracemalloc.get_traced_memory()[1] < 1_000_000  # nothing of the size of the table per batch
         tracemalloc.stop()
-        own = counts.to_array()
+        own = counts.vector
         total = own if total is None else total + own
     for rank in range(256):
-        found = classification_metrics(Counts.from_array(total, num_classes), names) if rank == 0 else {}
+        found = classification_metrics(Counts(total, num_classes), names) if rank == 0 else {}
         results.append(Outcome(rank, "host", Result({"metrics": {"test": found}, "wrong": []})))
     assert results[0].end.result["metrics"]["test"]["num_rows"] == 256 * 4 * 64
     assert len(pickle.dumps(results)) < 2**30 / 100

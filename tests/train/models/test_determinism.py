@@ -17,6 +17,7 @@ from farandole.train import step as step_module
 from farandole.train.models import layers as layers_module
 from farandole.train.models.build import MODELS, build_model
 from farandole.train.step import TrainStep
+from farandole.train.tasks.classification import classification
 
 REFUSED = {
     "AdjustContrastv2", "CropAndResizeGradBoxes", "CropAndResizeGradImage", "CTCLoss", "CTCLossV2",
@@ -25,7 +26,7 @@ REFUSED = {
     "ResizeBilinearGrad", "ResizeNearestNeighborGrad", "ScaleAndTranslateGrad", "SparseTensorDenseMatMul",
 }  # fmt: skip
 BATCH_NORM_GRADIENTS = {"FusedBatchNormGrad", "FusedBatchNormGradV2", "FusedBatchNormGradV3"}
-SAMPLE = sample_of(32, 32, 3)
+SAMPLE = sample_of(32, 32, 3, class_names="abcdefghij")
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def refused(function: Any) -> set[str]:
 
 
 def trained(model: keras.Model, optimizer: str) -> Any:
-    step = TrainStep(model, Train(optimizer=optimizer, other_learning_rate=0.1), SAMPLE, [1.0] * 10)
+    step = TrainStep(model, Train(optimizer=optimizer, other_learning_rate=0.1), SAMPLE, classification(SAMPLE))
     return step._graph.get_concrete_function()
 
 

@@ -19,27 +19,44 @@ FEW_ROWS = 10
 """Of a class in the test split: with fewer, one picture more or less moves its figures by more than a tenth."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
-    """What a pass over a split adds up to; two of them add to the counts of both."""
+    """What a pass over a split adds up to: views of one int64 vector; two such vectors add to the counts of both."""
 
-    support: np.ndarray
-    """int64 [C]: rows by true class."""
-    predicted: np.ndarray
-    """int64 [C]: rows by predicted class."""
-    correct: np.ndarray
-    """int64 [C]: rows whose predicted class is the true one."""
-    confusion: np.ndarray | None
-    """int64 [C, C]: rows by true class (first axis) and predicted class; None above MAX_CONFUSION_CLASSES."""
-    loss_units: int = 0
-    """Sum over rows of round(loss * LOSS_SCALE)."""
+    vector: np.ndarray
+    """int64 [3 C + 1], or [3 C + 1 + C*C] where there is a confusion."""
+    num_classes: int
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
-        is_small = num_classes <= MAX_CONFUSION_CLASSES
-        confusion = np.zeros((num_classes, num_classes), np.int64) if is_small else None
-        support, predicted, correct = np.zeros((3, num_classes), np.int64)
-        return cls(support, predicted, correct, confusion)
+        table = num_classes**2 if num_classes <= MAX_CONFUSION_CLASSES else 0
+        return cls(np.zeros(3 * num_classes + 1 + table, np.int64), num_classes)
+
+    @property
+    def support(self) -> np.ndarray:
+        """int64 [C]: rows by true class."""
+        return self.vector[: self.num_classes]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64 [C]: rows by predicted class."""
+        return self.vector[self.num_classes : 2 * self.num_classes]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """int64 [C]: rows whose predicted class is the true one."""
+        return self.vector[2 * self.num_classes : 3 * self.num_classes]
+
+    @property
+    def loss_units(self) -> np.ndarray:
+        """int64 [1]: the sum over rows of round(loss * LOSS_SCALE)."""
+        return self.vector[3 * self.num_classes : 3 * self.num_classes + 1]
+
+    @property
+    def confusion(self) -> np.ndarray | None:
+        """int64 [C, C]: rows by true class (first axis) and predicted class; None above MAX_CONFUSION_CLASSES."""
+        table = self.vector[3 * self.num_classes + 1 :]
+        return table.reshape(self.num_classes, self.num_classes) if len(table) else None
 
     def add(self, labels: np.ndarray, predicted: np.ndarray, losses: np.ndarray) -> None:
         """Counts rows: labels and predicted int [n], losses float [n] per row.
@@ -56,22 +73,8 @@ class Counts:
         np.add.at(self.correct, labels[labels == predicted], 1)
         if self.confusion is not None:
             np.add.at(self.confusion, (labels, predicted), 1)
-        self.loss_units += int(
-            np.rint(np.minimum(losses.astype(np.float64), LARGEST_LOSS) * LOSS_SCALE).astype(np.int64).sum()
-        )
-
-    def to_array(self) -> np.ndarray:
-        """int64 [3 C + 1], or [3 C + 1 + C*C] where there is a confusion, for a sum over ranks."""
-        table = [] if self.confusion is None else [self.confusion.reshape(-1)]
-        return np.concatenate([self.support, self.predicted, self.correct, [self.loss_units], *table])
-
-    @classmethod
-    def from_array(cls, values: np.ndarray, num_classes: int) -> "Counts":
-        """The inverse of to_array."""
-        vectors, loss_units, table = values[: 3 * num_classes], values[3 * num_classes], values[3 * num_classes + 1 :]
-        confusion = table.reshape(num_classes, num_classes) if len(table) else None
-        support, predicted, correct = vectors.reshape(3, num_classes)
-        return cls(support, predicted, correct, confusion, int(loss_units))
+        units = np.rint(np.minimum(losses.astype(np.float64), LARGEST_LOSS) * LOSS_SCALE)
+        self.loss_units[0] += units.astype(np.int64).sum()
 
 
 def classification_metrics(counts: Counts, class_names: list[str]) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def classification_metrics(counts: Counts, class_names: list[str]) -> dict[str, 
     f1 = _ratio(2 * correct, support + predicted)
     return {
         "num_rows": num_rows,
-        "loss": counts.loss_units / LOSS_SCALE / num_rows if num_rows else 0.0,
+        "loss": int(counts.loss_units[0]) / LOSS_SCALE / num_rows if num_rows else 0.0,
         "accuracy": int(correct.sum()) / num_rows if num_rows else 0.0,
         "balanced_accuracy": _mean(recall[support > 0]),
         "macro_f1": _mean(f1[(support + predicted) > 0]),
