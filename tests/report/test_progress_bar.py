@@ -4,6 +4,7 @@ import io
 import json
 import threading
 
+import pytest
 from rich.console import Console
 
 from farandole.report import progress_bar
@@ -39,8 +40,11 @@ def test_what_the_killed_driver_had_shown_is_not_shown_again(tmp_path, monkeypat
     ]
 
 
-def test_every_number_is_whole_on_a_terminal_of_80_columns(tmp_path, monkeypatch):
-    terminal = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=80, soft_wrap=True)
+@pytest.mark.parametrize(
+    ("width", "figures"), [(80, "steps, epoch 511/511, loss 12.3456, 143640 images/s"), (40, "steps")]
+)
+def test_every_number_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, width, figures):
+    terminal = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=width, soft_wrap=True)
     monkeypatch.setattr(progress_bar, "on_terminal", lambda: True)
     monkeypatch.setattr(progress_bar, "console", lambda: terminal)
     history = tmp_path / "metrics.jsonl"
@@ -49,8 +53,8 @@ def test_every_number_is_whole_on_a_terminal_of_80_columns(tmp_path, monkeypatch
         write(history, [line])
     last = terminal.file.getvalue().splitlines()[-2].rpartition("\x1b[2K")[2]
     assert last.startswith("train ")  # the bar itself has given all its room
-    assert last.endswith(" 199040/199040 steps, epoch 511/511, loss 12.3456, 143640 images/s 0:00:00")
-    assert len(last) <= 80
+    assert last.endswith(f" 199040/199040 {figures} 0:00:00")
+    assert len(last) <= width
 
 
 def test_the_time_left_is_that_of_the_last_lines(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 
 from farandole.log import console, on_terminal, say
@@ -25,6 +33,8 @@ PLAIN_SECONDS = 5.0
 """How far apart plain lines are, which stand for the bar where no terminal shows it."""
 SILENT_SECONDS, MAX_SILENT_SECONDS = 10.0, 60.0
 """After how long without a line it is said that there is none; then after twice as long, and so on up to the latter."""
+MIN_BAR_COLUMNS = 70
+"""On a narrower terminal there are the steps and the time left alone."""
 RECENT_LINES = 10
 """From how many of the last lines the time left is reckoned: the first steps, with their graphs, are no measure."""
 
@@ -67,10 +77,12 @@ class _Follower:
             self._until(stopped)
             return
         whole = Column(no_wrap=True)  # where there is little room the bar gets shorter, not the numbers
-        columns = (
+        columns: tuple[ProgressColumn, ...] = (
             TextColumn("train"), BarColumn(), MofNCompleteColumn(table_column=whole),
             TextColumn("steps, {task.fields[figures]}"), TimeRemainingColumn(table_column=whole.copy()),
         )  # fmt: skip
+        if console().width < MIN_BAR_COLUMNS:
+            columns = (TextColumn("train"), columns[2], TextColumn("steps"), columns[4])
         with Progress(*columns, console=console()) as self._bar:
             self._task = self._bar.add_task(
                 "train", total=self._total, completed=self._shown[0], figures="starting ranks"
