@@ -1,11 +1,14 @@
 """Checkpoints are whole or skipped, and come back to the bit."""
 
+import errno
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from farandole.errors import DataError, RankError
+from farandole.train.run import checkpoint
 from farandole.train.run.checkpoint import (
     Position,
     assign_variables,
@@ -63,6 +66,28 @@ def test_a_torn_one_is_skipped_with_a_warning(tmp_path, capfd, damage, suffix):
     assert newest_checkpoint(tmp_path).position.global_step == 5
     if not (suffix == ".json" and not (tmp_path / "step-000000010.json").exists()):  # one without JSON never was one
         assert "step-000000010.safetensors is damaged and skipped" in capfd.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_one_that_cannot_be_read_for_now_is_not_given_up(tmp_path, monkeypatch, suffix):
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+
+    def refuse(name):
+        def read(path, *arguments):
+            if str(path).endswith(f"10{suffix}"):
+                raise OSError(errno.EIO, "Input/output error")
+            return own[name](path, *arguments)
+
+        return read
+
+    own = {"sha": checkpoint.file_sha256, "bytes": Path.read_bytes}
+    monkeypatch.setattr(checkpoint, "file_sha256", refuse("sha"))
+    monkeypatch.setattr(Path, "read_bytes", refuse("bytes"))
+    with pytest.raises(
+        RankError, match=r"step-000000010.json cannot be read: .*Input/output error; where it never can"
+    ):
+        newest_checkpoint(tmp_path)
 
 
 def test_one_that_another_host_has_seen_is_waited_for(tmp_path):

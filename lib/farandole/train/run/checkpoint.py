@@ -69,12 +69,20 @@ def save_checkpoint(directory: Path, position: Position, tensors: dict[str, np.n
 
 
 def newest_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None. A torn one is skipped with a warning, not repaired."""
+    """The newest checkpoint that is whole, or None. A torn one is skipped with a warning, not repaired.
+
+    Raises:
+        RankError: one cannot be read at all: it may be whole, and ranks that are started again may see it.
+    """
     for path in sorted(directory.glob("step-*.json"), reverse=True):
         try:
             return _load(path)
         except (OSError, ValidationError, SafetensorError, DataError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
+            reason, cause = " ".join(str(error).split()), error.__cause__ or error
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                raise RankError(
+                    f"checkpoint {path} cannot be read: {reason}; where it never can be, remove it"
+                ) from error
             say(f"warning: checkpoint {path.with_suffix('.safetensors')} is damaged and skipped: {reason}")
     return None
 
