@@ -120,7 +120,7 @@ def evaluate_saved_model(
         DataError: the model was trained for other images or classes than the data set has.
     """
     model, saved = load_model(directory)
-    if saved.sample != manifest.sample:
+    if not saved.sample.is_like(manifest.sample):
         raise DataError(f"the model in {directory} is for {saved.sample}; the data set has {manifest.sample}")
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in ("val", "test")}
     evaluator = Evaluator(model, manifest, classification(manifest.sample), world, rules, progress)

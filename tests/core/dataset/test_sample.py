@@ -49,6 +49,13 @@ def test_what_does_not_go_together_is_refused(change, message):
         Sample.model_validate({**SAMPLE.model_dump(), **change})
 
 
+def test_a_model_does_not_care_how_files_have_its_features():
+    raw = sample_of(8, 8, 3)
+    assert raw.is_like(sample_of(8, 8, 3, encoding="jpeg"))
+    assert not raw.is_like(sample_of(8, 9, 3))
+    assert not raw.is_like(sample_of(8, 8, 3, class_names=["ant", "cat", "bee"]))
+
+
 @pytest.fixture
 def data(tmp_path: Path):
     """Two files of rows that have a picture and a window of a series, and what is in them."""

@@ -70,6 +70,15 @@ class Sample(ManifestPart):
         shown = [f"{name} {one.dtype} {'x'.join(map(str, one.shape))}".rstrip() for name, one in self.large.items()]
         return f"{', '.join(shown)} and {self.classes} of {first_few(self.class_names, 10)}"
 
+    def is_like(self, other: "Sample") -> bool:
+        """Whether a model sees no difference: in what way the files have the features is no matter."""
+
+        def seen(one: Sample) -> tuple[object, ...]:
+            features = {name: (feature.dtype, feature.shape) for name, feature in one.features.items()}
+            return features, one.inputs, one.targets, one.class_names
+
+        return seen(self) == seen(other)
+
     @property
     def classes(self) -> str:
         """The feature that class_names are the names of."""
