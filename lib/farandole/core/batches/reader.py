@@ -49,7 +49,8 @@ class Batch:
         return Batch(dict(zip(self.values, values, strict=True)), id_hashes, copies, rows)
 
     def take(self, indices: np.ndarray | slice) -> "Batch":
-        return self.with_arrays(array[indices] for array in self.arrays())
+        values = {name: array[indices] for name, array in self.values.items()}
+        return Batch(values, self.id_hashes[indices], self.copies[indices], self.rows[indices])
 
 
 def concatenate(batches: list[Batch]) -> Batch:
@@ -181,10 +182,10 @@ class SplitFiles:
 
     def _numbers(self, table: pa.Table, row_group: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Small features, id hashes and copies of a row group, which are remembered."""
-        start, stop = int(self.starts[row_group]), int(self.starts[row_group + 1])
-        copies = _check_rows(table, start, stop, self.name(row_group))
-        numbers = {name: _numpy(table, name) for name in self._small}
-        _check_classes(numbers[self.sample.classes], len(self.sample.class_names), self.name(row_group))
+        start, stop, name = int(self.starts[row_group]), int(self.starts[row_group + 1]), self.name(row_group)
+        copies = _check_rows(table, start, stop, name)
+        numbers = {small: _numpy(table, small) for small in self._small}
+        _check_classes(numbers[self.sample.classes], len(self.sample.class_names), name)
         found = numbers, hash_ids(table.column("id")), copies
         if row_group not in self._remembered and self._num_remembered + stop - start <= MAX_REMEMBERED_ROWS:
             self._num_remembered += stop - start
