@@ -4,7 +4,7 @@ Rows are named by (row group, index), as in core/plan/epoch_plan.py. Nothing is 
 short, damaged or another one than the manifest says ends the epoch with an error that names the file.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,13 +40,8 @@ class Batch:
         return len(self.rows)
 
     def arrays(self) -> list[np.ndarray]:
-        """All of them, in the order in which `with_arrays` takes them."""
+        """All of them, those of the features first."""
         return [*self.values.values(), self.id_hashes, self.copies, self.rows]
-
-    def with_arrays(self, arrays: Iterable[np.ndarray]) -> "Batch":
-        """A batch of the same features."""
-        *values, id_hashes, copies, rows = arrays
-        return Batch(dict(zip(self.values, values, strict=True)), id_hashes, copies, rows)
 
     def take(self, indices: np.ndarray | slice) -> "Batch":
         values = {name: array[indices] for name, array in self.values.items()}
@@ -57,8 +52,9 @@ def concatenate(batches: list[Batch]) -> Batch:
     """One batch from several, in order."""
     if len(batches) == 1:
         return batches[0]
-    columns = zip(*(batch.arrays() for batch in batches), strict=True)
-    return batches[0].with_arrays(np.concatenate(arrays) for arrays in columns)
+    values = {name: np.concatenate([batch.values[name] for batch in batches]) for name in batches[0].values}
+    others = [[batch.id_hashes, batch.copies, batch.rows] for batch in batches]
+    return Batch(values, *map(np.concatenate, zip(*others, strict=True)))
 
 
 class SplitFiles:
