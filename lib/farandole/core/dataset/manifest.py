@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from farandole.core.dataset.sample import ManifestPart, Sample
+from farandole.core.dataset.sample import ManifestPart, Sample, refuse_other_version
 from farandole.core.dataset.schema import REASONS, SCHEMA_VERSION, SIDE_TYPES, SPLITS
 from farandole.core.fingerprint import fingerprint
 from farandole.errors import DataError
@@ -138,11 +138,7 @@ class Manifest(ManifestPart):
     @model_validator(mode="before")
     @classmethod
     def _is_of_this_version(cls, data: Any) -> Any:
-        """First of all: of another version's fields there is nothing to say."""
-        found = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
-        if found != SCHEMA_VERSION:
-            raise ValueError(f"schema_version {found}; this farandole reads {SCHEMA_VERSION}")
-        return data
+        return refuse_other_version(data, SCHEMA_VERSION)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

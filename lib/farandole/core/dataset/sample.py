@@ -4,7 +4,7 @@ Plans, files, receipts and restarts know ids, classes, rows and bytes alone; wha
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,9 +12,18 @@ from farandole.log import first_few
 
 
 class ManifestPart(BaseModel):
-    """A table of manifest.json."""
+    """A table of manifest.json or model.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def refuse_other_version(data: Any, version: int) -> Any:
+    """What a "before" validator of a table with a schema_version gives, so that it is the first that is said: of
+    another version's fields there is nothing to say. ValueError names both."""
+    found = data.get("schema_version", version) if isinstance(data, dict) else version
+    if found != version:
+        raise ValueError(f"schema_version {found}; this farandole reads {version}")
+    return data
 
 
 class Feature(ManifestPart):

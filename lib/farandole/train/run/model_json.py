@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from farandole.config.data import Image as ImageRules
 from farandole.config.train import Model
-from farandole.core.dataset.sample import Sample
+from farandole.core.dataset.sample import ManifestPart, Sample, refuse_other_version
 from farandole.errors import ConfigError, DataError
 from farandole.log import first_few
 from farandole.train.models.limits import LIMITS, check_model
 
 
-class SavedModel(BaseModel):
+class SavedModel(ManifestPart):
     """What model.json says of a model, whose weights lie beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[2] = 2
     name: str
@@ -35,11 +33,7 @@ class SavedModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_of_this_version(cls, data: Any) -> Any:
-        """First of all: of another version's fields there is nothing to say."""
-        found = data.get("schema_version", 2) if isinstance(data, dict) else 2
-        if found != 2:
-            raise ValueError(f"schema_version {found}; this farandole reads 2")
-        return data
+        return refuse_other_version(data, 2)
 
 
 def read_saved_model(directory: Path) -> SavedModel:
