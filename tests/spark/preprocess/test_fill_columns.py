@@ -19,7 +19,9 @@ from farandole.spark.preprocess.clean import _interpolate_columns
 from farandole.spark.preprocess.fill_columns import fill_columns
 from farandole.spark.preprocess.reuse import OldPictures
 from farandole.spark.preprocess.stage_parts import stage_parts
-from farandole.spark.source import records, table_files, table_rows
+from farandole.spark.source import records
+from farandole.spark.source.table import files as table_files
+from farandole.spark.source.table import rows as table_rows
 
 SINCE_1970 = 1_700_000_000_000_000_000
 

@@ -16,7 +16,8 @@ from pyspark.sql import SparkSession
 from farandole.config.load import Config, parse_config
 from farandole.spark.preprocess import clean, decode_parts, reuse
 from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
-from farandole.spark.source import records, table_files
+from farandole.spark.source import records
+from farandole.spark.source.table import files as table_files
 from stage_runs import run_preprocess
 
 SIDE = 4

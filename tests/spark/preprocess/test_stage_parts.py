@@ -14,7 +14,8 @@ from farandole.config.load import parse_config
 from farandole.spark.preprocess.reuse import OldPictures
 from farandole.spark.preprocess.stage_parts import stage_parts
 from farandole.spark.preprocess.staged_images import StagedImages
-from farandole.spark.source import records, table_files
+from farandole.spark.source import records
+from farandole.spark.source.table import files as table_files
 
 SIDE = 4
 RNG = np.random.default_rng(0)

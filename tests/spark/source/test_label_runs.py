@@ -14,7 +14,7 @@ from farandole.config.load import Config
 from farandole.core.dataset.manifest import Manifest
 from farandole.pipeline import data_stages
 from farandole.spark.source import records
-from farandole.spark.source.table_values import warn_of_words_for_none
+from farandole.spark.source.table.values import warn_of_words_for_none
 from labelled_folder import SIDE, config_for, put, write
 from stage_runs import run_preprocess
 

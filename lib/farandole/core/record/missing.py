@@ -31,7 +31,7 @@ def order_type(kind: str) -> pa.DataType:
     """What holds the numbers of a column that interpolation goes along, exactly.
 
     Args:
-        kind: its type, as `table_columns.plain_type` names it.
+        kind: its type, as `column_types.plain_type` names it.
     """
     return (
         pa.float64() if kind in ("float", "double") else pa.decimal128(30, 0)

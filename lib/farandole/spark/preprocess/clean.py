@@ -44,7 +44,7 @@ from farandole.spark.preprocess.staged_images import StagedImages
 from farandole.spark.preprocess.usable import with_usable_splits, with_used_classes
 from farandole.spark.source.listing import LISTING_NAME
 from farandole.spark.source.records import Source, prepare
-from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
+from farandole.spark.source.table.rows import GROUP, ORDER, SIDE
 from farandole.spark.tasks import errors_in_one_line, run_tasks, spark_path
 
 MAX_ITEMS_PER_TASK = 16

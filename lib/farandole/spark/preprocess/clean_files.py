@@ -19,7 +19,7 @@ from farandole.spark.preprocess.originals import write_originals
 from farandole.spark.preprocess.place_parts import placed_path, placed_schema
 from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
 from farandole.spark.source.records import Source
-from farandole.spark.source.table_rows import SIDE
+from farandole.spark.source.table.rows import SIDE
 from farandole.spark.spill import read_spill
 
 

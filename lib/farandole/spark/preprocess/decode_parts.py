@@ -26,7 +26,7 @@ from farandole.spark.preprocess.reuse import DecodedPicture, OldPictures, Shelf
 from farandole.spark.preprocess.split_groups import split_keys
 from farandole.spark.preprocess.staged_images import FIELDS, ImageFile
 from farandole.spark.source.records import Part, Records, Source, read_records
-from farandole.spark.source.table_rows import GROUP, ORDER, SIDE
+from farandole.spark.source.table.rows import GROUP, ORDER, SIDE
 
 MAX_ROWS_PER_ROW_GROUP, MAX_DECODED_BYTES = 256, 32 * 1024 * 1024
 """Bounds of a row group; a task holds one of them decoded in memory."""

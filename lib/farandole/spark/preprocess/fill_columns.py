@@ -16,7 +16,7 @@ from farandole.core.dataset.manifest import Fill
 from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import between, nan_to_null
 from farandole.spark.source.records import Part
-from farandole.spark.source.table_rows import SIDE
+from farandole.spark.source.table.rows import SIDE
 
 
 def interpolate(rows: DataFrame) -> DataFrame:

@@ -32,7 +32,7 @@ from farandole.errors import DataError
 from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.place_parts import place_rows
 from farandole.spark.source.records import Part, Source
-from farandole.spark.source.table_rows import SIDE
+from farandole.spark.source.table.rows import SIDE
 from farandole.spark.tasks import reduce_tasks, run_tasks
 
 MAX_DISTINCT = 1_000_000

@@ -24,7 +24,7 @@ from farandole.spark.preprocess.originals import ORIGINALS
 from farandole.spark.preprocess.remarks import Example
 from farandole.spark.preprocess.staged_images import FIELDS
 from farandole.spark.source.records import Part, Source
-from farandole.spark.source.table_rows import SIDE
+from farandole.spark.source.table.rows import SIDE
 from farandole.spark.spill import write_spill
 
 MAX_GROUPS = 256

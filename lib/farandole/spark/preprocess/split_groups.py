@@ -13,7 +13,7 @@ from farandole.core.fingerprint import hash_ids
 from farandole.core.record.missing import nan_to_null
 from farandole.errors import DataError
 from farandole.spark.source.records import Source
-from farandole.spark.source.table_rows import SIDE
+from farandole.spark.source.table.rows import SIDE
 from farandole.spark.tasks import run_tasks
 
 ROWS_PER_TASK = 4_000_000

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from farandole.config.data import Data
 from farandole.errors import DataError
 from farandole.log import say
-from farandole.spark.source.table_files import one_line
+from farandole.spark.source.table.files import one_line
 
 _ENCODINGS = {
     b"\xff\xfe\0\0": "UTF-32",

@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 
 from farandole.config.data import Data, Missing
 from farandole.errors import ConfigError, DataError, FarandoleError
-from farandole.spark.source.column_types import plain_type
-from farandole.spark.source.common_columns import text_type
 from farandole.spark.source.file_names import find_names, normal_path
 from farandole.spark.source.folder import check_folder, reject_file, walk
 from farandole.spark.source.label_file import is_csv, read_label_file
 from farandole.spark.source.listing import LISTING, escape_name, list_row
-from farandole.spark.source.table_columns import check_columns, check_fill, refuse_repeated_ids, wanted_columns
-from farandole.spark.source.table_rows import convert_rows
-from farandole.spark.source.table_values import class_names
+from farandole.spark.source.table.column_types import plain_type
+from farandole.spark.source.table.columns import check_columns, check_fill, refuse_repeated_ids, wanted_columns
+from farandole.spark.source.table.common_columns import text_type
+from farandole.spark.source.table.rows import convert_rows
+from farandole.spark.source.table.values import class_names
 
 _MAX_NAMED = 20
 _Files = dict[str, os.stat_result | None]
@@ -38,7 +38,7 @@ def list_labelled(data: Data, missing: Missing) -> pa.Table:
     missing_image. Without data.id_column a record's id is its path, and PATH//2 for the second row that names it.
 
     Returns:
-        A table of schema LISTING, then kept columns and what interpolation needs, as `table_rows.convert_rows` gives
+        A table of schema LISTING, then kept columns and what interpolation needs, as `table.rows.convert_rows` gives
         them. The metadata's "columns" maps the names used to types. class_name is null where reason is not.
 
     Raises:

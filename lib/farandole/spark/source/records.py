@@ -18,7 +18,6 @@ from pyspark.sql import SparkSession
 from farandole.config.data import Data, Image, Missing
 from farandole.core.dataset.parquet import open_unlisted
 from farandole.core.record.pixel_scale import ASSUMED, PixelScale, given_scale
-from farandole.spark.source.column_types import sort_classes
 from farandole.spark.source.digits import digit_loader, list_digits
 from farandole.spark.source.folder import file_loader, list_folder
 from farandole.spark.source.label_table import list_labelled
@@ -29,11 +28,12 @@ from farandole.spark.source.listing import (
     read_listed,
     write_listing,
 )
-from farandole.spark.source.table_files import list_table, pieces_fingerprint
-from farandole.spark.source.table_images import image_loader
-from farandole.spark.source.table_rows import read_pieces
-from farandole.spark.source.table_scan import survey_table
-from farandole.spark.source.table_values import warn_of_words_for_none
+from farandole.spark.source.table.column_types import sort_classes
+from farandole.spark.source.table.files import list_table, pieces_fingerprint
+from farandole.spark.source.table.images import image_loader
+from farandole.spark.source.table.rows import read_pieces
+from farandole.spark.source.table.scan import survey_table
+from farandole.spark.source.table.values import warn_of_words_for_none
 
 RECORDS_PER_PART = 2048
 """Listed files of one task."""
@@ -96,7 +96,7 @@ def list_source(data: Data, missing: Missing) -> pa.Table:
     """Lists the source without reading an image: by LISTING, or for data.source = "table" by PIECES.
 
     Raises:
-        ConfigError, DataError: as folder.list_folder, label_table.list_labelled and table_files.list_table.
+        ConfigError, DataError: as folder.list_folder, label_table.list_labelled and table.files.list_table.
     """
     return _kind_of(data).list_records(data, missing)
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from farandole.config.data import Data
 from farandole.errors import DataError
-from farandole.spark.source.column_types import is_whole
+from farandole.spark.source.table.column_types import is_whole
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _MAX_NAMED, _NULL = 5, "null"

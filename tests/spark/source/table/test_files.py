@@ -11,7 +11,10 @@ import pytest
 
 from farandole.config.load import Config, parse_config
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source import common_columns, records, table_files, table_rows
+from farandole.spark.source import records
+from farandole.spark.source.table import common_columns
+from farandole.spark.source.table import files as table_files
+from farandole.spark.source.table import rows as table_rows
 
 ROWS: dict[str, Any] = {"image": [b"one", b"two"], "label": [1, 2], "size": [0.5, 1.5]}
 

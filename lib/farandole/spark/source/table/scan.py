@@ -11,8 +11,8 @@ from farandole.config.data import Data, Missing
 from farandole.core.dataset.parquet import write_file
 from farandole.core.fingerprint import hash_ids
 from farandole.spark.source.listing import Survey, read_listed
-from farandole.spark.source.table_columns import check_fill, refuse_repeated_ids
-from farandole.spark.source.table_rows import read_pieces
+from farandole.spark.source.table.columns import check_fill, refuse_repeated_ids
+from farandole.spark.source.table.rows import read_pieces
 from farandole.spark.tasks import run_tasks
 
 IDS_PER_TASK = 4_000_000

@@ -12,9 +12,10 @@ import pytest
 from farandole.config.load import Config, parse_config
 from farandole.core.record.quality import RejectedError
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source import records, table_rows
-from farandole.spark.source.column_types import column_types, plain_type, sort_classes
-from farandole.spark.source.table_images import image_loader
+from farandole.spark.source import records
+from farandole.spark.source.table import rows as table_rows
+from farandole.spark.source.table.column_types import column_types, plain_type, sort_classes
+from farandole.spark.source.table.images import image_loader
 
 BYTES = [b"one", None, b"three"]
 

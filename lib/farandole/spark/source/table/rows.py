@@ -16,12 +16,12 @@ from farandole.config.data import Data, Missing
 from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import as_order, nan_to_null
 from farandole.errors import DataError
-from farandole.spark.source.column_types import is_whole, take_column
-from farandole.spark.source.common_columns import folder_values
 from farandole.spark.source.folder import SPLIT_FOLDERS
-from farandole.spark.source.table_columns import wanted_columns
-from farandole.spark.source.table_files import one_line, read_footer, table_root, verdict
-from farandole.spark.source.table_values import class_names, compare_with_folder, image_values, plain_values
+from farandole.spark.source.table.column_types import is_whole, take_column
+from farandole.spark.source.table.columns import wanted_columns
+from farandole.spark.source.table.common_columns import folder_values
+from farandole.spark.source.table.files import one_line, read_footer, table_root, verdict
+from farandole.spark.source.table.values import class_names, compare_with_folder, image_values, plain_values
 
 SIDE, ORDER, GROUP = "side:", "order:", "group:"
 """Prefixes here and in staging/parts: a kept column, and what its interpolation goes along and stays inside."""

@@ -8,7 +8,7 @@ import pytest
 
 from farandole.config.load import Config, parse_config
 from farandole.core.record.quality import RejectedError
-from farandole.spark.source.table_images import image_loader
+from farandole.spark.source.table.images import image_loader
 
 
 def config_for(*, missing: dict[str, Any] | None = None, **data: Any) -> Config:

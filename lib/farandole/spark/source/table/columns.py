@@ -8,7 +8,15 @@ from farandole.config.data import Data, Missing
 from farandole.config.nearest import nearest_name
 from farandole.core.dataset.schema import RESERVED_NAMES, SIDE_TYPES
 from farandole.errors import ConfigError, DataError
-from farandole.spark.source.column_types import IMAGE_BYTES, INTEGERS, NUMBERS, REPEATED, is_pixels, is_whole, num_axes
+from farandole.spark.source.table.column_types import (
+    IMAGE_BYTES,
+    INTEGERS,
+    NUMBERS,
+    REPEATED,
+    is_pixels,
+    is_whole,
+    num_axes,
+)
 
 _LABELS = "whole numbers, booleans or strings"
 _ORDERS = {*NUMBERS, *(name for name in SIDE_TYPES if name.startswith(("date", "timestamp")))}

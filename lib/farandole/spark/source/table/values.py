@@ -11,8 +11,8 @@ from farandole.core.dataset.schema import SIDE_TYPES
 from farandole.core.record.missing import nan_to_null
 from farandole.errors import DataError
 from farandole.log import first_few, say
-from farandole.spark.source.column_types import IMAGE_BYTES, is_pixels, num_axes, plain_type, take_column
-from farandole.spark.source.table_files import one_line
+from farandole.spark.source.table.column_types import IMAGE_BYTES, is_pixels, num_axes, plain_type, take_column
+from farandole.spark.source.table.files import one_line
 
 _WORDS_FOR_NONE = frozenset(["", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "nil", "none", "?", "-"])
 

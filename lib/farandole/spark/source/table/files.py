@@ -21,11 +21,11 @@ from farandole.config.data import Data, Missing
 from farandole.core.dataset.parquet import footer_bytes
 from farandole.core.plan.layout import runs_within, split_evenly
 from farandole.errors import DataError
-from farandole.spark.source.column_types import column_types
-from farandole.spark.source.common_columns import common_columns
 from farandole.spark.source.folder import check_there, walk
 from farandole.spark.source.listing import escape_name
-from farandole.spark.source.table_columns import check_columns, wanted_columns
+from farandole.spark.source.table.column_types import column_types
+from farandole.spark.source.table.columns import check_columns, wanted_columns
+from farandole.spark.source.table.common_columns import common_columns
 
 PIECES = pa.schema(
     [

@@ -18,7 +18,9 @@ from farandole.config.load import Config, parse_config
 from farandole.core.dataset.manifest import Fill, Manifest
 from farandole.errors import ConfigError, DataError
 from farandole.spark.preprocess import fit_fills
-from farandole.spark.source import records, table_files, table_rows
+from farandole.spark.source import records
+from farandole.spark.source.table import files as table_files
+from farandole.spark.source.table import rows as table_rows
 from stage_runs import run_preprocess, run_rebalance
 
 SIDE = 4

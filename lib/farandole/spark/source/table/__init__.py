@@ -1,0 +1,1 @@
+"""Partitioned Parquet tables as a source: their files, columns, rows and values."""
