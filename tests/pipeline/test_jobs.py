@@ -8,6 +8,7 @@ from farandole import pipeline
 from farandole.config.load import load_config
 from farandole.config.shipped import shipped
 from farandole.errors import ConfigError, GateError
+from farandole.pipeline import evaluate_stage
 from farandole.train.run.run_directory import RunDirectory
 
 SMALL = ["train.epochs=1", "train.run_name=small", "model.name=mlp", "model.arguments={hidden_units=[8]}"]
@@ -58,15 +59,19 @@ def refuse(*_):
     raise AssertionError("Spark was started")
 
 
-def test_a_run_that_another_job_finished_meanwhile_is_left_alone(spark, tmp_path, monkeypatch):
-    config = load_config(shipped("digits.toml"), [*SMALL, f"paths.work={tmp_path}"])
-    pipeline.train(config, spark)
-    metrics = tmp_path / "runs/small/metrics.json"
-    finished, asked = metrics.read_bytes(), iter([False])
-    own = RunDirectory.is_finished
-    monkeypatch.setattr(RunDirectory, "is_finished", lambda self: next(asked, True) and own(self))
-    pipeline.train(config, spark)
-    assert metrics.read_bytes() == finished  # the time at which it ended is in it
+def test_what_another_job_finished_meanwhile_is_left_alone(spark, tmp_path, monkeypatch):
+    config = load_config(shipped("digits.toml"), [*SMALL, f"paths.work={tmp_path}", "evaluate.name=whole"])
+    for job, directory, question in (
+        (pipeline.train, "runs/small", (RunDirectory, "is_finished")),
+        (pipeline.evaluate, "runs/small/evaluation/whole", (evaluate_stage, "_is_done")),
+    ):
+        job(config, spark)
+        metrics = tmp_path / directory / "metrics.json"
+        finished, asked, own = metrics.read_bytes(), iter([False]), getattr(*question)
+        with monkeypatch.context() as patch:
+            patch.setattr(*question, lambda *args, asked=asked, own=own: next(asked, True) and own(*args))
+            job(config, spark)
+        assert metrics.read_bytes() == finished  # the time at which it ended is in it
 
 
 def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch):

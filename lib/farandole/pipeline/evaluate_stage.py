@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pyspark.sql import SparkSession
+
 from farandole.config.jobs import Evaluate
 from farandole.config.load import Config
 from farandole.config.train import Train
@@ -48,16 +50,18 @@ def ensure_evaluated(session: Session, config: Config) -> Path:
         target = run / "evaluation" / (config.evaluate.name or own[:8])
         if _is_done(target, own):
             say("evaluate: up to date")
-            metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
         else:
             where, fingerprint = str(data.directory), data.manifest.fingerprint()
             assignment = Assignment("evaluate", config.model_dump(), where, fingerprint, str(run / "model"))
+            spark = session()
             with exclusive(target):
-                results = _run_evaluation(session, config.train, assignment, target / "logs")
-                names = {"evaluation_fingerprint": own, "finished_at": now(), "versions": data.names}
-                metrics = names | _figures(run, results, config.evaluate.num_wrong_images)
-                (target / "report.html").unlink(missing_ok=True)  # of other figures
-                write_text(target / "metrics.json", json_text(metrics) + "\n")
+                if not _is_done(target, own):  # by another job, while this one started Spark
+                    results = _run_evaluation(spark, config.train, assignment, target / "logs")
+                    names = {"evaluation_fingerprint": own, "finished_at": now(), "versions": data.names}
+                    (target / "report.html").unlink(missing_ok=True)  # of other figures
+                    metrics = names | _figures(run, results, config.evaluate.num_wrong_images)
+                    write_text(target / "metrics.json", json_text(metrics) + "\n")
+        metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
         if not (target / "report.html").exists():
             origin = origin_of(config.data, config.image, None, data)
             draw_report(target / "report.html", run, metrics, data.manifest, origin)
@@ -110,11 +114,11 @@ def _is_done(target: Path, own: str) -> bool:
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["evaluation_fingerprint"] == own
 
 
-def _run_evaluation(session: Session, train: Train, assignment: Assignment, logs: Path) -> list[dict[str, Any]]:
-    num_ranks = check_slots(session(), train)
+def _run_evaluation(spark: SparkSession, train: Train, assignment: Assignment, logs: Path) -> list[dict[str, Any]]:
+    num_ranks = check_slots(spark, train)
     say(f"evaluate: {num_ranks} ranks on {assignment.model_directory}")
     return launch_ranks(
-        session(),
+        spark,
         module=RANK_PROGRAM,
         assignment=assignment,
         log_directory=logs,
