@@ -21,7 +21,7 @@ PHOTO_SIZE = (500, 375)
 PHOTO_TARGETS = (224, 128, 96)
 """Sides to which photos are resized."""
 _CLASS_NAMES = [f"class-{label}" for label in range(10)]
-_STATS = Stats(mean=[127.5] * 3, std=[73.9] * 3)  # of noise
+_STATS = {"image": Stats(mean=[127.5] * 3, std=[73.9] * 3)}  # of noise
 _ROWS_PER_FILE, _ROWS_PER_ROW_GROUP = 2048, 256
 _BALANCED_ROWS_PER_FILE = 20_480  # about 64 MB, as layout.num_files = 0 gives
 

@@ -83,7 +83,7 @@ def make_manifest(
         "parent_fingerprint": "p",
         "sample": sample_of(*image_shape, encoding=encoding, class_names=class_names),
         "splits": {split: splits.get(split, none) for split in SPLITS},
-        "stats": Stats(mean=[0.0] * channels, std=[1.0] * channels),
+        "stats": {"image": Stats(mean=[0.0] * channels, std=[1.0] * channels)},
         "quarantine": {},
         "input_rows": sum(entry.num_rows for entry in splits.values()) + dropped,
         "deduplicated_rows": 0,

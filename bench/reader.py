@@ -108,7 +108,7 @@ def epochs(root: Path) -> Iterable[Any]:
     def tensors(epoch: int) -> Iterable[Any]:
         plan = plan_epoch(manifest, epoch=epoch, seed=0, global_batch_size=BATCH_ROWS)
         reader = open_reader("arrow", files, slice_for(plan, 0, 1), start_step=0)
-        for batch in Prefetcher(augmented(reader, Augment(), seed=0, epoch=epoch, fill=manifest.stats.mean)):
+        for batch in Prefetcher(augmented(reader, Augment(), seed=0, epoch=epoch, fill=manifest.stats["image"].mean)):
             yield tf.convert_to_tensor(batch.values["image"]), tf.convert_to_tensor(batch.values["label"])
 
     for epoch in range(2):

@@ -36,6 +36,12 @@ def test_shipped_configs_are_valid(path):
         ("data.source=table", r"data.path is empty but data.source is 'table'"),
         ("data.label_table=a.csv", r"stands beside a folder of images, but data.source is 'digits'; received 'a.csv'"),
         ("data.pixel_shape=[4]", r"data.pixel_shape = \[4\]; expected \[height, width\] or"),
+        (
+            "sample.inputs=['a']",
+            r"sample.inputs begins with \"image\" and names each further column once; received \['a'\]",
+        ),
+        ("sample.inputs=['image','a','a']", r"each further column once; received \['image', 'a', 'a'\]"),
+        ("sample.inputs=['image','heat']", r"not kept: heat; data.keep_columns has none; add them to it"),
         ("data.keep_columns=['a']", r"are for tables, but data.source is 'digits'; received \['a'\]"),
         ("missing.columns.a.polcy='drop'", r"unknown key 'missing.columns.a.polcy'; did you mean .*a.policy\?"),
         ("missing.columns.a.policy='fill'", r'"fill" needs either value or statistic; received value = None and stat'),

@@ -18,6 +18,7 @@ READERS = {
     "paths": ("config/load.py",),  # as Config.work
     "data": ("spark/source/", "pipeline/data_stages.py"),
     "image": ("core/record/", "spark/preprocess/", "train/run/model_json.py"),
+    "sample": ("spark/preprocess/", "pipeline/train_stage.py", "core/dataset/manifest.py"),  # the last has its own
     "missing": ("spark/source/", "spark/preprocess/", "core/record/"),
     "split": ("core/plan/split.py", "spark/preprocess/", "config/load.py"),
     "balance": ("core/plan/", "spark/rebalance/"),

@@ -17,9 +17,12 @@ STEPS_PER_EPOCH = 8  # of 16 rows, the last of them with 2: then one of three ra
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "balanced"
+    return made(tmp_path_factory.mktemp("data") / "balanced")
+
+
+def made(root, inputs=("image",)):
     root.mkdir()
-    return root, write_balanced(root, train=[[10] * 6, [10] * 5 + [4]], val=20, test=30)
+    return root, write_balanced(root, train=[[10] * 6, [10] * 5 + [4]], val=20, test=30, inputs=inputs)
 
 
 SIMPLE_CNN = {"name": "simple_cnn", "arguments": {"filters": [8, 8], "hidden_units": 16}}
@@ -57,15 +60,17 @@ def trained(config: Config, data):
 
 
 @pytest.mark.parametrize(
-    ("model", "ranks", "tolerance"),
+    ("model", "ranks", "tolerance", "inputs"),
     [
-        pytest.param(SIMPLE_CNN, (1, 2, 3), 1e-6, id="simple_cnn"),
+        pytest.param(SIMPLE_CNN, (1, 2, 3), 1e-6, ("image",), id="simple_cnn"),
+        pytest.param(SIMPLE_CNN, (1, 3), 1e-6, ("image", "heat"), id="a number beside the picture"),
         # Dividing by the standard deviation makes more of the rounding: of seven layers, over 20 steps.
-        pytest.param(RESNET, (1, 3), 1e-5, id="batch norm"),
+        pytest.param(RESNET, (1, 3), 1e-5, ("image",), id="batch norm"),
     ],
 )
-def test_ranks_compute_the_same(tmp_path, data, model, ranks, tolerance):
+def test_ranks_compute_the_same(tmp_path, model, ranks, tolerance, inputs):
     """20 steps over two and a half epochs, uneven last batches included; three ranks split 16 rows as 5, 5 and 6."""
+    data = made(tmp_path / "balanced", inputs)
     configs = {n: config_for(tmp_path / str(n), num_ranks=n, max_steps=20, model=model) for n in ranks}
     outcomes = {n: trained(config, data) for n, config in configs.items()}
     one_run, one_results, one = outcomes[1]

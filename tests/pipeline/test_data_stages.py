@@ -204,10 +204,9 @@ def test_other_rules_for_images_and_another_schema_make_other_versions(monkeypat
     config = parse_config({})
 
     def settings() -> list[str]:
-        tables = config.data, config.image, config.missing
         return [
-            origins.clean_settings(*tables, config.split),
-            origins.decode_settings(*tables),
+            origins.clean_settings(config.data, config.image, config.sample, config.missing, config.split),
+            origins.decode_settings(config.data, config.image, config.missing),
             origins.balanced_settings(config.balance, config.layout),
         ]
 

@@ -1,11 +1,16 @@
 """The jobs as functions of a notebook, with a session of its own; as spark-submit runs them: tests/jobs."""
 
+import io
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image as Pillow
 
 from farandole import pipeline
-from farandole.config.load import load_config
+from farandole.config.load import load_config, parse_config
 from farandole.config.shipped import shipped
 from farandole.errors import ConfigError, GateError
 from farandole.pipeline import evaluate_stage
@@ -80,3 +85,39 @@ def test_stages_that_are_up_to_date_need_no_session(spark, tmp_path, monkeypatch
     monkeypatch.setattr("farandole.pipeline.jobs.start_session", refuse)
     pipeline.preprocess(config)
     pipeline.rebalance(config)
+
+
+def test_a_model_learns_from_a_number_beside_the_picture(spark, tmp_path):
+    """The pictures are noise: the number alone tells the classes apart, and it is missing here and there."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    heat = [None if row % 10 == 0 else 20.0 + 5.0 * label + rng.normal() for row, label in enumerate(labels)]
+    table = {"image": [noise(rng) for _ in labels], "label": labels, "heat": heat}
+    (tmp_path / "raw").mkdir()
+    pq.write_table(pa.table(table), tmp_path / "raw/x.parquet")
+    tables = {
+        "paths": {"work": str(tmp_path / "work")},
+        "data": {"source": "table", "path": str(tmp_path / "raw"), "keep_columns": ["heat"]},
+        "sample": {"inputs": ["image", "heat"]},
+        "missing": {"columns": {"heat": {"policy": "fill", "statistic": "mean"}}},
+        "image": {"height": 4, "width": 4},
+        "model": {"name": "mlp", "arguments": {"hidden_units": [16]}},
+        "train": {"epochs": 20, "learning_rate": 0.01, "run_name": "numbers"},
+        "evaluate": {"name": "whole"},
+    }
+    pipeline.train(parse_config(tables), spark)
+    pipeline.evaluate(parse_config(tables), spark)
+    run = tmp_path / "work/runs/numbers"
+    trained, evaluated = (json.loads((path / "metrics.json").read_text()) for path in (run, run / "evaluation/whole"))
+    assert trained["test"]["accuracy"] > 0.85
+    assert evaluated["test"] == trained["test"]
+    assert "input heat (train)" in (run / "report.html").read_text()
+    picture_alone = parse_config({**tables, "sample": {}, "train": {"warm_start": "numbers"}})
+    with pytest.raises(ConfigError, match=r"sample.inputs \['image', 'heat'\] -> \['image'\]"):
+        pipeline.train(picture_alone, spark)
+
+
+def noise(rng: np.random.Generator) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()

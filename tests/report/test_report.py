@@ -34,7 +34,7 @@ def a_manifest(before: dict[str, int], after: dict[str, int], **changes: Any) ->
         "created_by": "farandole 0.1.0",
         "config_fingerprint": "c" * 64,
         "parent_fingerprint": "d" * 64,
-        "stats": Stats(mean=[120.0, 121.5, 99.0], std=[60.0, 61.0, 62.0]),
+        "stats": {"image": Stats(mean=[120.0, 121.5, 99.0], std=[60.0, 61.0, 62.0])},
         "quarantine": {"truncated": 4, "blank": 1},
         "input_rows": sum(before.values()) + 6 * len(before) + 7,
         "deduplicated_rows": 2,

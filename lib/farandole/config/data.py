@@ -143,6 +143,19 @@ class Image(Section):
         return self.height * self.width * self.channels
 
 
+class Inputs(Section):
+    inputs: list[str] = Field(default=["image"])
+    """What a model is given: "image", and columns of data.keep_columns that hold numbers or booleans. These are scaled
+    to mean 0 and deviation 1 by the train split; missing.columns says what becomes of missing ones, as none may be."""
+
+    @field_validator("inputs")
+    @classmethod
+    def _image_first(cls, inputs: list[str]) -> list[str]:
+        if inputs[:1] != ["image"] or len(set(inputs)) < len(inputs):
+            raise ValueError(f'sample.inputs begins with "image" and names each further column once; received {inputs}')
+        return inputs
+
+
 class Split(Section):
     val_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the records that are not in a given split to hold out for validation; 0 for none."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from farandole.config.data import ColumnPolicy, Data, Image, Missing, Split
+from farandole.config.data import ColumnPolicy, Data, Image, Inputs, Missing, Split
 from farandole.config.jobs import Evaluate, Paths, Pipeline
 from farandole.config.layout import Balance, Layout
 from farandole.config.nearest import nearest_name
@@ -28,6 +28,7 @@ class Config(Section):
     paths: Paths = Field(default_factory=Paths)  # where the user is when the config is loaded
     data: Data = Data()
     image: Image = Image()
+    sample: Inputs = Inputs()
     missing: Missing = Missing()
     split: Split = Split()
     balance: Balance = Balance()
@@ -57,6 +58,16 @@ class Config(Section):
             raise ValueError(
                 f"data.keep_columns and missing.columns are for tables, but data.source is {self.data.source!r}; "
                 f"received {[*self.data.keep_columns, *self.missing.columns]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inputs_are_kept(self) -> "Config":
+        strange = [name for name in self.sample.inputs[1:] if name not in self.data.keep_columns]
+        if strange:
+            raise ValueError(
+                f"sample.inputs names columns that are not kept: {', '.join(strange)}; "
+                f"data.keep_columns has {', '.join(self.data.keep_columns) or 'none'}; add them to it"
             )
         return self
 

@@ -45,7 +45,7 @@ def ensure_clean(session: Session, config: Config, *, asked: bool = False) -> It
     """
     _make_work(config.work)
     _keep_source_apart(config.data, config.work)
-    settings = clean_settings(config.data, config.image, config.missing, config.split)
+    settings = clean_settings(config.data, config.image, config.sample, config.missing, config.split)
     check = config.pipeline.check_source
     unchecked = _unchecked(config.work / "clean", config.data, settings, check=check) if not (check and asked) else None
     directory, touched = (unchecked, 0) if unchecked else _make_clean(session, config, settings, asked)

@@ -1,6 +1,6 @@
 """What decides a version of a stage, as fingerprints: of settings, never of where something lies."""
 
-from farandole.config.data import Data, Image, Missing, Split
+from farandole.config.data import Data, Image, Inputs, Missing, Split
 from farandole.config.layout import Balance, Layout
 from farandole.core.dataset.schema import SCHEMA_VERSION
 from farandole.core.fingerprint import fingerprint
@@ -11,9 +11,12 @@ _NOT_OF_RECORDS = {"path", "label_table", "max_quarantine_fraction"}
 _NOT_OF_PIXELS = {*_NOT_OF_RECORDS, "label_column", "split_column", "keep_columns"}
 
 
-def clean_settings(data: Data, image: Image, missing: Missing, split: Split) -> str:
+def clean_settings(data: Data, image: Image, sample: Inputs, missing: Missing, split: Split) -> str:
     """Of all that preprocess uses, and no other stage."""
-    tables = [data.model_dump(exclude=_NOT_OF_RECORDS), *(table.model_dump() for table in (image, missing, split))]
+    tables = [
+        data.model_dump(exclude=_NOT_OF_RECORDS),
+        *(table.model_dump() for table in (image, sample, missing, split)),
+    ]
     return fingerprint([*tables, RULES_VERSION, SCHEMA_VERSION])
 
 

@@ -27,7 +27,7 @@ def origin_of(
         balanced: the version of balanced/.
         seed: train.seed.
     """
-    fill = balanced.manifest.stats.mean
+    fill = balanced.manifest.stats["image"].mean
     return DataOrigin(
         balanced=balanced.directory,
         clean=balanced.parent,

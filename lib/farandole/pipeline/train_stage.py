@@ -51,7 +51,8 @@ def ensure_trained(session: Session, config: Config, *, asked: bool) -> RunDirec
 
     check_choice(config.model, config.image)
     if config.train.warm_start:
-        check_warm_start(warm_start_model(config.work, config.train.warm_start), config.model, config.image)
+        directory = warm_start_model(config.work, config.train.warm_start)
+        check_warm_start(directory, config.model, config.image, config.sample.inputs)
 
     def checked() -> SparkSession:
         # Batches that do not fit, and fewer slots than ranks, are refused before the data stages rather than after.

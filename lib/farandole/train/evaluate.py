@@ -13,6 +13,7 @@ from farandole.core.dataset.manifest import Manifest
 from farandole.core.rank_spec import Phase, World
 from farandole.errors import DataError
 from farandole.train.horovod.distributed import sum_integers
+from farandole.train.models.build import model_inputs
 from farandole.train.progress import Progress
 from farandole.train.run.saved_model import load_model
 from farandole.train.step import signature_of
@@ -43,12 +44,13 @@ class Evaluator:
         self._world = world
         self._batch_size = rules.batch_size
         self._classes = manifest.sample.classes
-        (name,) = manifest.sample.inputs
+        sample, name = manifest.sample, manifest.sample.inputs[0]
 
         def forward(values: Tensors) -> Tensors:
             outputs = tf.zeros([])
             for weight, view in views(values[name], rules.views):
-                outputs += weight * tf.cast(model(view, training=False), tf.float32)
+                shown = model_inputs(sample, {**values, name: view})
+                outputs += weight * tf.cast(model(shown, training=False), tf.float32)
             return task.predictions(outputs, values)
 
         self._forward = tf.function(forward, input_signature=[signature_of(manifest.sample)], autograph=False)

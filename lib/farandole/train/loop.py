@@ -13,7 +13,7 @@ from farandole.errors import DataError
 from farandole.train.accounting import check_receipt, receipt
 from farandole.train.blame import blame
 from farandole.train.evaluate import Evaluator
-from farandole.train.models.build import build_model
+from farandole.train.models.build import build_for
 from farandole.train.progress import Progress
 from farandole.train.run.history import History
 from farandole.train.run.run import Run
@@ -62,13 +62,13 @@ def set_up(
     files = {split: SplitFiles(data, manifest, split, progress.read) for split in manifest.splits}
     history = History(directory, world.is_leader)
     run = Run(config.train, config.augment, manifest, files, directory, history, world, progress)
-    model = build_model(
+    model = build_for(
+        manifest.sample,
         config.model.name,
         config.model.arguments,
-        image_shape=manifest.sample.features["image"].shape,
-        num_classes=len(manifest.class_names),
         seed=config.train.seed,
         precision=config.train.precision,
+        stats=manifest.stats,
     )
     weights = manifest.class_weights or dict.fromkeys(manifest.class_names, 1.0)
     task = classification(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from farandole.config.train import Train
 from farandole.core.dataset.sample import Sample
 from farandole.train.horovod.distributed import sum_tensors
+from farandole.train.models.build import model_inputs
 from farandole.train.models.layers import GlobalBatchNorm, counting
 from farandole.train.optimizers import Muon
 from farandole.train.tasks.task import Task, Tensors
@@ -85,8 +86,7 @@ class TrainStep:
         return losses.numpy(), all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
     def _outputs(self, values: Tensors, *, training: bool) -> Any:
-        (name,) = self._sample.inputs
-        return tf.cast(self._model(values[name], training=training), tf.float32)
+        return tf.cast(self._model(model_inputs(self._sample, values), training=training), tf.float32)
 
     def _compute(self, values: Tensors, counted: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
         variables = self._model.trainable_variables

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from farandole.core.batches.reader import SplitFiles, concatenate, read_rows
 from farandole.core.batches.slice_reader import read_slice
+from farandole.core.dataset.manifest import Stats
 from farandole.core.dataset.parquet import write_rows
 from farandole.core.dataset.sample import Feature, Sample
 from farandole.core.dataset.schema import BALANCED
@@ -82,7 +83,8 @@ def data(tmp_path: Path):
         for number, groups in enumerate(parts)
     ]
     counts = dict(zip(["ant", "bee"], np.bincount(expected["label"]).tolist(), strict=True))
-    manifest = make_manifest({"train": split_entry(counts, entries)}, stage="rebalance", sample=SAMPLE)
+    stats = {name: Stats(mean=[0.0], std=[1.0]) for name in SAMPLE.inputs}
+    manifest = make_manifest({"train": split_entry(counts, entries)}, stage="rebalance", sample=SAMPLE, stats=stats)
     return tmp_path, manifest, expected
 
 

@@ -184,8 +184,8 @@ def test_pixels_hashes_and_statistics_are_those_of_the_images(cleaned: tuple[Con
         digest = hashlib.blake2b(b"(8, 8, 3)" + row["image"], digest_size=16).digest()
         assert row["content_hash"] == int.from_bytes(digest[:8], "little", signed=True)
     train = np.frombuffer(b"".join(rows_of(messy, "data/split=train")["image"].to_pylist()), np.uint8).reshape(-1, 3)
-    assert manifest.stats.mean == pytest.approx(train.mean(axis=0).tolist(), rel=1e-12)
-    assert manifest.stats.std == pytest.approx(train.std(axis=0).tolist(), rel=1e-12)
+    assert manifest.stats["image"].mean == pytest.approx(train.mean(axis=0).tolist(), rel=1e-12)
+    assert manifest.stats["image"].std == pytest.approx(train.std(axis=0).tolist(), rel=1e-12)
 
 
 def test_a_rerun_and_any_parallelism_give_the_same_bytes(
@@ -443,7 +443,7 @@ def test_every_class_of_a_long_tail_is_trained(
     assert min(counts["train"]) >= 1
     assert sum(counts["test"]) > 0
     assert np.sum(list(counts.values()), axis=0).tolist() == [30, 30, *([1, 2] * 10)]
-    assert manifest.stats.mean == pytest.approx(
+    assert manifest.stats["image"].mean == pytest.approx(
         np.mean([list(row) for row in rows_of(config, "data/split=train")["image"].to_pylist()], axis=0)
         .reshape(-1, 3)
         .mean(axis=0)

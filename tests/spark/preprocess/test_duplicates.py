@@ -74,7 +74,7 @@ def test_tasks_share_the_digests_out(
         side_columns={},
         read=no_records,
     )
-    duplicates.drop_duplicates(spark, Split(), source, tmp_path)
+    duplicates.drop_duplicates(spark, Split(), source, ["image"], tmp_path)
     assert len(list((tmp_path / "dropped").iterdir())) == num_tasks
     assert duplicates.read_dropped(Part(tmp_path, 0, source)).num_rows == 0
     dropped = duplicates.read_dropped(Part(tmp_path, 1, source)).sort_by("id").to_pylist()

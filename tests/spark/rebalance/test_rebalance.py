@@ -51,7 +51,7 @@ def write_split(clean: Path, split: str, rows: pa.Table, num_files: int) -> Spli
 def write_clean(work: Path, tables: dict[str, pa.Table], *, num_files: int = 2, encoding: str = "raw") -> Manifest:
     """A clean/ directory as preprocess leaves it, and its manifest."""
     entries = {split: write_split(work / "clean", split, tables[split], num_files) for split in SPLITS}
-    stats = Stats(mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0])
+    stats = {"image": Stats(mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0])}
     manifest = make_manifest(
         entries,
         image_shape=(SIDE, SIDE, 3),

@@ -9,9 +9,12 @@ import tensorflow as tf
 from balanced_data import write_balanced
 from farandole.config.data import Image
 from farandole.config.train import Model
+from farandole.core.dataset.manifest import Stats
+from farandole.core.dataset.sample import Feature
 from farandole.errors import ConfigError, DataError
-from farandole.train.models.build import build_model
+from farandole.train.models.build import build_for, build_model, model_inputs
 from farandole.train.models.images import passing_on
+from farandole.train.models.layers import Standardize
 from farandole.train.run.saved_model import load_model, load_weights_into, save_model
 
 SHAPE = {"image_shape": (32, 32, 3), "num_classes": 10, "seed": 0, "precision": "float32"}
@@ -52,6 +55,35 @@ def test_any_image_size_and_batch_gives_float32_logits(name, side, rows):
     model = build_model(name, {}, **{**SHAPE, "image_shape": (side, side, 1), "num_classes": 4})
     logits = model(np.zeros((rows, side, side, 1), np.uint8))
     assert (logits.shape, logits.dtype) == ((rows, 4), "float32")
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "mlp", "resnet9", "whitened_cnn"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_numbers_beside_the_picture_are_standardized(name, precision):
+    numbers = {"heat": Stats(mean=[50.0], std=[10.0]), "floor": Stats(mean=[3.0], std=[0.0])}
+    model = build_model(name, {}, **{**SHAPE, "precision": precision}, numbers=numbers)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    given = [np.array([[heat, 3.0]], np.float32).repeat(3, axis=0) for heat in (50.0, 60.0, 70.0)]
+    logits = [model([images, one[:, :1], one[:, 1:]]).numpy() for one in given]
+    assert all(one.dtype == np.float32 and np.isfinite(one).all() for one in logits)
+    assert (logits[0] != logits[1]).any()
+    scale = next(layer for layer in model.layers if isinstance(layer, Standardize))
+    np.testing.assert_array_equal(scale(given[2]).numpy().astype(np.float32), [[2.0, 0.0]] * 3)
+    assert not any(weight is mine for weight in model.trainable_variables for mine in scale.variables)
+
+
+def test_a_saved_model_keeps_what_its_numbers_are_scaled_by(tmp_path):
+    plain = write_balanced(tmp_path / "data", train=[[4]])
+    features = {**plain.sample.features, "heat": Feature(dtype="float32")}
+    sample = plain.sample.model_copy(update={"features": features, "inputs": ["image", "heat"]})
+    stats = {**plain.stats, "heat": Stats(mean=[50.0], std=[10.0])}
+    model = build_for(sample, "mlp", {}, seed=7, precision="float32", stats=stats)
+    save(tmp_path / "model", model, plain.model_copy(update={"sample": sample}))
+    values = {"image": np.zeros((2, 8, 8, 1), np.uint8), "heat": np.array([40.0, 70.0], np.float32)}
+    loaded, description = load_model(tmp_path / "model")
+    given = model_inputs(description.sample, values)
+    assert loaded(given).numpy().tobytes() == model(given).numpy().tobytes()
+    assert description.sample.inputs == ["image", "heat"]
 
 
 def test_the_seed_decides_the_initial_weights():

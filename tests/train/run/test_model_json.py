@@ -30,12 +30,14 @@ def put(directory, **changed):
 
 
 def test_another_size_fits_a_model_that_pools_over_all_of_it(tmp_path):
-    check_warm_start(put(tmp_path), Model(name="resnet9", arguments={"filters": [4, 8]}), Image(height=64, width=48))
+    check_warm_start(
+        put(tmp_path), Model(name="resnet9", arguments={"filters": [4, 8]}), Image(height=64, width=48), ["image"]
+    )
 
 
 def test_the_defaults_are_arguments_too(tmp_path):
     directory = put(tmp_path, arguments={"filters": [64, 128, 256, 512]})
-    check_warm_start(directory, Model(name="resnet9"), Image())
+    check_warm_start(directory, Model(name="resnet9"), Image(), ["image"])
 
 
 @pytest.mark.parametrize(
@@ -48,18 +50,18 @@ def test_the_defaults_are_arguments_too(tmp_path):
 )
 def test_another_model_is_refused_with_the_difference(tmp_path, model, image, difference):
     with pytest.raises(ConfigError, match=f"belong to another model: .*{difference}"):
-        check_warm_start(put(tmp_path), model, image)
+        check_warm_start(put(tmp_path), model, image, ["image"])
 
 
 def test_another_size_is_refused_where_weights_depend_on_it(tmp_path):
     directory = put(tmp_path, name="simple_cnn", arguments={})
     with pytest.raises(ConfigError, match=r"another model: image.height 32 -> 16; set"):
-        check_warm_start(directory, Model(name="simple_cnn"), Image(height=16, width=32))
+        check_warm_start(directory, Model(name="simple_cnn"), Image(height=16, width=32), ["image"])
 
 
 def test_no_run_is_named_with_the_remedy(tmp_path):
     with pytest.raises(ConfigError, match=r"train.warm_start: .*none/model.json cannot be read: .*name of a finished"):
-        check_warm_start(tmp_path / "none", Model(), Image())
+        check_warm_start(tmp_path / "none", Model(), Image(), ["image"])
 
 
 def test_classes_are_told():

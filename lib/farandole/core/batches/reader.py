@@ -180,7 +180,7 @@ class SplitFiles:
         """Small features, id hashes and copies of a row group, which are remembered."""
         start, stop, name = int(self.starts[row_group]), int(self.starts[row_group + 1]), self.name(row_group)
         copies = _check_rows(table, start, stop, name)
-        numbers = {small: _numpy(table, small) for small in self._small}
+        numbers = {small: _numpy(table, small).astype(self.sample.features[small].dtype) for small in self._small}
         _check_classes(numbers[self.sample.classes], len(self.sample.class_names), name)
         found = numbers, hash_ids(table.column("id")), copies
         if row_group not in self._remembered and self._num_remembered + stop - start <= MAX_REMEMBERED_ROWS:

@@ -82,9 +82,10 @@ class SplitEntry(ManifestPart):
 
 
 class Stats(ManifestPart):
-    """Mean and deviation of the train split's pixels, per channel, on the scale 0 to 255."""
+    """Mean and standard deviation of a feature over the train split."""
 
     mean: list[float]
+    """Of pixels per channel, on the scale 0 to 255; of a number one."""
     std: list[float]
 
 
@@ -117,7 +118,8 @@ class Manifest(ManifestPart):
     """What a row holds."""
     splits: dict[str, SplitEntry]
     """What each of train, val and test holds; all three are there."""
-    stats: Stats
+    stats: dict[str, Stats]
+    """By input of the sample."""
     quarantine: dict[str, int]
     """How many records were rejected, by reason."""
     input_rows: int
@@ -150,6 +152,8 @@ class Manifest(ManifestPart):
         strange = sorted(set(self.side_columns.values()) - set(SIDE_TYPES))
         if strange:
             raise ValueError(f"unknown types of side columns {strange}; known are {', '.join(SIDE_TYPES)}")
+        if list(self.stats) != self.sample.inputs:
+            raise ValueError(f"stats of {[*self.stats]}; expected {self.sample.inputs}")
         unknown = set(self.quarantine) - set(REASONS)
         if unknown:
             raise ValueError(f"unknown quarantine reasons {sorted(unknown)}")

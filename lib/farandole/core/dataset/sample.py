@@ -41,6 +41,9 @@ class Feature(ManifestPart):
             raise ValueError(f"{self.encoding} holds uint8 [height, width, channels]; received {self}")
         return self
 
+    def __str__(self) -> str:
+        return " ".join([self.dtype, *(["x".join(map(str, self.shape))] if self.shape else [])])
+
     @property
     def stored(self) -> Literal["value", "raw", "jpeg"]:
         """How a file has it: as a number, as its bytes in the order of C, or encoded."""
@@ -76,7 +79,7 @@ class Sample(ManifestPart):
         return self
 
     def __str__(self) -> str:
-        shown = [f"{name} {one.dtype} {'x'.join(map(str, one.shape))}".rstrip() for name, one in self.large.items()]
+        shown = [f"{name} {self.features[name]}" for name in self.inputs]
         return f"{', '.join(shown)} and {self.classes} of {first_few(self.class_names, 10)}"
 
     def is_like(self, other: "Sample") -> bool:
@@ -92,6 +95,11 @@ class Sample(ManifestPart):
     def classes(self) -> str:
         """The feature that class_names are the names of."""
         return self.targets[0]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The inputs that are one number each."""
+        return [name for name in self.inputs if name not in self.large]
 
     @property
     def large(self) -> dict[str, Feature]:

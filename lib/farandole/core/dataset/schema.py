@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version of manifests and files that this package writes, and the only one that it reads."""
 SPLITS = ("train", "val", "test")
 """The three parts of every data set; elsewhere a split is named by its index here."""

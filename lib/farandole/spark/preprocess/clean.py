@@ -23,21 +23,24 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark user calls it
 
 from farandole import __version__
-from farandole.config.data import Image, Missing
+from farandole.config.data import Missing
 from farandole.config.load import Config
 from farandole.core.dataset.commit import new_directory, write_text
 from farandole.core.dataset.manifest import FILE_NAME, Fill, Manifest, SplitEntry, Stats
+from farandole.core.dataset.sample import Sample
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.dataset.versions import Origin
 from farandole.errors import DataError
 from farandole.spark.preprocess.check_splits import check_splits, warn_of_spared
-from farandole.spark.preprocess.clean_files import CleanFile, image_sample, write_files
+from farandole.spark.preprocess.clean_files import CleanFile, sample_of, write_files
+from farandole.spark.preprocess.decode_parts import rows_per_row_group
 from farandole.spark.preprocess.duplicates import drop_duplicates
 from farandole.spark.preprocess.fill_columns import interpolate
 from farandole.spark.preprocess.fit_fills import fit_fills
 from farandole.spark.preprocess.place_parts import PartCounts, SplitCounts, groups_of_parts, place_parts
 from farandole.spark.preprocess.remarks import warn_of_near_names
 from farandole.spark.preprocess.reuse import plan_reuse
+from farandole.spark.preprocess.side_inputs import check_types, stats_of
 from farandole.spark.preprocess.split_groups import check_groups
 from farandole.spark.preprocess.stage_parts import stage_parts
 from farandole.spark.preprocess.staged_images import StagedImages
@@ -61,7 +64,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
 
     Args:
         spark: whose executors see the source and `target` under the same paths as this process.
-        config: sections data, image, missing and split are used.
+        config: sections data, image, sample, missing and split are used.
         listing: of the source.
         target: the version's directory; pictures are taken over from those beside it.
         origin: of the version; goes into the manifest.
@@ -75,6 +78,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
         staging = directory / "staging"
         staging.mkdir()
         source = prepare(spark, config.data, config.missing, config.image, listing, staging)
+        check_types(config.sample.inputs, source.side_columns)
         warn_of_near_names(source.class_names)
         old = plan_reuse(
             spark, target.parent, config.image, staging, settings=origin.decode_fingerprint, decoders=created_by()
@@ -82,7 +86,7 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
         staged, scale = stage_parts(spark, config.missing, config.split, config.image, source, old, staging)
         source = with_usable_splits(source, staged)
         check_groups(spark, config.split, source, staging)
-        splits = drop_duplicates(spark, config.split, source, staging)
+        splits = drop_duplicates(spark, config.split, source, config.sample.inputs, staging)
         fills = fit_fills(spark, config.missing, splits, source, staging)
         _interpolate_columns(spark, config.missing, source, staging)
         groups = groups_of_parts(source)
@@ -90,21 +94,23 @@ def preprocess(spark: SparkSession, config: Config, listing: pa.Table, target: P
             spark,
             "preprocess: place rows",
             len(groups),
-            lambda group: place_parts(splits, source, fills, directory, group, groups[group]),
+            lambda group: place_parts(splits, source, fills, config.sample.inputs, directory, group, groups[group]),
             num_tasks=_num_tasks(spark, len(groups)),
         )
         source, counts, labels = with_used_classes(source, counts)
         check_splits(config.split, source, counts)
         warn_of_spared(source, splits, counts)
+        sample = sample_of(config.image, config.sample.inputs, source.class_names)
+        stats, max_rows = _stats(sample, counts), rows_per_row_group(config.image)
         images = StagedImages(staging)
         files = run_tasks(
             spark,
             "preprocess: write",
             source.num_files,
-            lambda number: write_files(config.image, source, labels, images, directory, len(groups), number),
+            lambda number: write_files(sample, max_rows, source, labels, images, directory, len(groups), number),
             num_tasks=_num_tasks(spark, source.num_files),
         )
-        manifest = _manifest(config.image, source, fills, counts, files, origin, scale)
+        manifest = _manifest(sample, stats, source, fills, counts, files, origin, scale)
         (staging / LISTING_NAME).replace(directory / LISTING_NAME)  # for the next run's plan_reuse
         shutil.rmtree(staging)
         write_text(directory / FILE_NAME, manifest.to_json())
@@ -143,7 +149,8 @@ def created_by(scale: str = "") -> str:
 
 
 def _manifest(
-    rules: Image,
+    sample: Sample,
+    stats: dict[str, Stats],
     source: Source,
     fills: dict[str, Fill],
     parts: list[PartCounts],
@@ -156,9 +163,9 @@ def _manifest(
         stage="preprocess",
         created_by=created_by(scale),
         **asdict(origin),
-        sample=image_sample(rules, source.class_names),
+        sample=sample,
         splits={split: _split_entry(split, _of_split(parts, split), files, source.class_names) for split in SPLITS},
-        stats=_stats(_of_split(parts, "train"), rules.height * rules.width, rules.channels),
+        stats=stats,
         quarantine=dict(sorted(quarantine.items())),
         input_rows=source.input_rows,
         deduplicated_rows=sum(part.num_deduplicated for part in parts),
@@ -192,7 +199,18 @@ def _split_entry(
     )
 
 
-def _stats(train: list[SplitCounts], pixels_per_image: int, num_channels: int) -> Stats:
+def _stats(sample: Sample, parts: list[PartCounts]) -> dict[str, Stats]:
+    """By input; DataError where one has no value."""
+    moments = {
+        name: {split: [part.numbers[name] for part in _of_split(parts, split)] for split in SPLITS}
+        for name in sample.numbers
+    }
+    height, width, channels = sample.features["image"].shape
+    pixels = {"image": _pixel_stats(_of_split(parts, "train"), height * width, channels)}
+    return pixels | {name: stats_of(name, splits) for name, splits in moments.items()}
+
+
+def _pixel_stats(train: list[SplitCounts], pixels_per_image: int, num_channels: int) -> Stats:
     """Mean and standard deviation from exact sums, in integers up to one last division: n * sum(x*x) - sum(x)**2."""
     n = sum(int(part.class_counts.sum()) for part in train) * pixels_per_image
     if n == 0:  # refused by check_splits, which has the numbers

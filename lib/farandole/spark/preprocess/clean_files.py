@@ -14,7 +14,6 @@ from farandole.core.dataset.sample import Feature, Sample
 from farandole.core.dataset.schema import CLEAN, SPLITS, clean_schema
 from farandole.core.fingerprint import hash_ids, id_checksum
 from farandole.core.plan.layout import split_evenly
-from farandole.spark.preprocess.decode_parts import rows_per_row_group
 from farandole.spark.preprocess.originals import write_originals
 from farandole.spark.preprocess.place_parts import placed_path, placed_schema
 from farandole.spark.preprocess.staged_images import FIELDS, StagedImages
@@ -31,8 +30,8 @@ class CleanFile:
     id_checksum: int
 
 
-def image_sample(rules: Image, class_names: list[str]) -> Sample:
-    """What a manifest says of the pictures that `rules` make, and of their classes."""
+def sample_of(rules: Image, inputs: list[str], class_names: list[str]) -> Sample:
+    """What a manifest says of the pictures that `rules` make, of the kept columns among the inputs, and of classes."""
     return Sample(
         features={
             "image": Feature(
@@ -41,15 +40,17 @@ def image_sample(rules: Image, class_names: list[str]) -> Sample:
                 encoding="jpeg" if rules.encoding == "jpeg" else "",
             ),
             "label": Feature(dtype="int32"),
+            **{name: Feature(dtype="float32") for name in inputs[1:]},
         },
-        inputs=["image"],
+        inputs=inputs,
         targets=["label"],
         class_names=class_names,
     )
 
 
 def write_files(
-    rules: Image,
+    sample: Sample,
+    max_rows: int,
     source: Source,
     labels: np.ndarray,
     images: StagedImages,
@@ -63,7 +64,8 @@ def write_files(
     time.
 
     Args:
-        rules: how large a picture is.
+        sample: what a row holds.
+        max_rows: of a row group.
         source: of the records; its class_names are those of `labels`' values.
         labels: int32 [num_classes of source], what a staged label becomes.
         images: of directory/staging.
@@ -85,9 +87,9 @@ def write_files(
     for index, split in enumerate(SPLITS):
         mine = rows.filter(pa.array(rows["split"].to_numpy() == index)).combine_chunks()
         if mine.num_rows:
-            tables = _row_groups(mine, images, stored, rows_per_row_group(rules))
+            tables = _row_groups(mine, images, stored, max_rows)
             path = f"data/split={split}/part-{number:05d}.parquet"
-            entry = write_rows(directory, path, stored, tables, image_sample(rules, source.class_names))
+            entry = write_rows(directory, path, stored, tables, sample)
             files[split] = CleanFile(entry, id_checksum(hash_ids(mine["id"]), 0))
     write_originals(directory, number, rows)
     return files

@@ -15,7 +15,9 @@ from farandole.config.data import Split
 from farandole.core.dataset.parquet import write_file
 from farandole.core.dataset.schema import SPLITS
 from farandole.core.plan.split import SplitPlan, largest_keys, plan_splits
+from farandole.spark.preprocess.side_inputs import with_numbers
 from farandole.spark.source.records import Part, Source
+from farandole.spark.source.table.rows import SIDE
 from farandole.spark.tasks import run_tasks
 
 ROWS_PER_TASK = 2_000_000
@@ -36,12 +38,13 @@ _COMPARED = ["part", "id", "source", "split", "label", "digest", "original", "sp
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 
 
-def drop_duplicates(spark: SparkSession, rules: Split, source: Source, staging: Path) -> SplitPlan:
-    """Writes staging/dropped/*.parquet, of DROPPED, from the staged parts; where the splits of what is kept are cut."""
+def drop_duplicates(spark: SparkSession, rules: Split, source: Source, inputs: list[str], staging: Path) -> SplitPlan:
+    """Writes staging/dropped/*.parquet, of DROPPED, from the staged parts; where the splits of what is kept are cut.
+    Rows are equal if all inputs are."""
     num_tasks, num_classes = max(1, -(-source.input_rows // ROWS_PER_TASK)), len(source.class_names)
 
     def task(number: int) -> np.ndarray:
-        kept = _drop_some(staging, number, num_tasks)
+        kept = _drop_some(staging, inputs, number, num_tasks)
         keys, labels, given = (kept[name].to_numpy() for name in ("split_key", "label", "split"))
         return largest_keys(keys, labels, given, rules.seed, num_classes)
 
@@ -49,7 +52,7 @@ def drop_duplicates(spark: SparkSession, rules: Split, source: Source, staging: 
     return plan_splits(rules, source.given, np.max(largest, axis=0))
 
 
-def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
+def _drop_some(staging: Path, inputs: list[str], task: int, num_tasks: int) -> pa.Table:
     """Writes what one task drops; returns split_key, label and split of what it keeps."""
     import pyarrow.dataset as ds  # here and below because it takes pandas with it: half the imports of any job
 
@@ -58,7 +61,8 @@ def _drop_some(staging: Path, task: int, num_tasks: int) -> pa.Table:
     mine = pc.field("digest") >= pa.scalar(low.to_bytes(4, "big"))
     if high < 2**32:
         mine &= pc.field("digest") < pa.scalar(high.to_bytes(4, "big"))
-    rows = parts.to_table(columns=_COMPARED, filter=mine)
+    columns = [*_COMPARED, *(f"{SIDE}{name}" for name in inputs[1:])]
+    rows = with_numbers(parts.to_table(columns=columns, filter=mine), inputs)
     dropped = find_dropped(rows)
     write_file(staging, f"dropped/part-{task:05d}.parquet", DROPPED, [dropped])
     is_dropped = pc.is_in(rows["id"], value_set=dropped["id"].combine_chunks())

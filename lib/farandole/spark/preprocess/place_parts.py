@@ -22,6 +22,7 @@ from farandole.spark.preprocess.duplicates import read_dropped
 from farandole.spark.preprocess.fill_columns import fill_columns
 from farandole.spark.preprocess.originals import ORIGINALS
 from farandole.spark.preprocess.remarks import Example
+from farandole.spark.preprocess.side_inputs import Moments, moments_of
 from farandole.spark.preprocess.staged_images import FIELDS
 from farandole.spark.source.records import Part, Source
 from farandole.spark.source.table.rows import SIDE
@@ -42,6 +43,8 @@ class SplitCounts:
     """Of the pixels, one per channel."""
     squares: list[int]
     """Of the pixels' squares."""
+    numbers: dict[str, Moments]
+    """Of the kept columns that are inputs."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,13 @@ def placed_path(staging: Path, group: int) -> Path:
 
 
 def place_parts(
-    splits: SplitPlan, source: Source, fills: dict[str, Fill], directory: Path, group: int, numbers: range
+    splits: SplitPlan,
+    source: Source,
+    fills: dict[str, Fill],
+    inputs: list[str],
+    directory: Path,
+    group: int,
+    numbers: range,
 ) -> PartCounts:
     """Sends what is kept of some staged parts on its way to clean/, and the rest to quarantine and deduplicated.
 
@@ -83,6 +92,7 @@ def place_parts(
         splits: where they are cut.
         source: a label is an index into its class_names.
         fills: what takes the place of missing values.
+        inputs: sample.inputs.
         directory: the data set; directory/staging holds what `stage_part`, `drop_duplicates` and `interpolate` left.
         group: its number among `groups_of_parts`.
         numbers: of its parts.
@@ -104,7 +114,7 @@ def place_parts(
     )
     _spill(source, staging, group, placed)
     return PartCounts(
-        splits=_count(placed, len(source.class_names)),
+        splits=_count(placed, len(source.class_names), inputs),
         quarantine=Counter(quarantine["reason"].to_pylist()),
         examples=_examples(quarantine),
         num_deduplicated=deduplicated.num_rows,
@@ -182,7 +192,7 @@ def _spill(source: Source, staging: Path, group: int, placed: pa.Table) -> None:
     write_spill(path, placed_schema(source), slices)
 
 
-def _count(placed: pa.Table, num_classes: int) -> dict[str, SplitCounts]:
+def _count(placed: pa.Table, num_classes: int, inputs: list[str]) -> dict[str, SplitCounts]:
     counts = {}
     for index, split in enumerate(SPLITS):
         rows = placed.filter(pa.array(placed["split"].to_numpy() == index))
@@ -196,5 +206,6 @@ def _count(placed: pa.Table, num_classes: int) -> dict[str, SplitCounts]:
                 id_checksum=id_checksum(rows["key"].to_numpy(), 0),
                 sums=sums,
                 squares=squares,
+                numbers={name: moments_of(rows[f"{SIDE}{name}"]) for name in inputs[1:]},
             )
     return counts

@@ -1,7 +1,8 @@
 """The networks for images: a model is a function here; build.py has the table of their names.
 
 Every model takes uint8 pixels [n, height, width, channels] and returns float32 logits [n, num_classes], so that
-what is saved needs no preprocessing around it.
+what is saved needs no preprocessing around it. Further inputs, numbers [n, k] of mean 0 and deviation 1 in train or
+None, join what is left of the picture where it has become a vector.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,12 @@ from farandole.train.models.layers import GlobalBatchNorm, PatchWhitening, gelu
 
 
 def simple_cnn(
-    inputs: keras.KerasTensor, num_classes: int, *, filters: Sequence[int] = (32, 64, 64), hidden_units: int = 64
+    inputs: keras.KerasTensor,
+    numbers: keras.KerasTensor | None,
+    num_classes: int,
+    *,
+    filters: Sequence[int] = (32, 64, 64),
+    hidden_units: int = 64,
 ) -> keras.KerasTensor:
     """The reference CNN: 3x3 convolutions with relu, 2x2 max pooling between them, one hidden layer.
 
@@ -28,21 +34,31 @@ def simple_cnn(
         # Small images run out of pixels before they run out of layers: then the border is padded.
         padding = "valid" if min(x.shape[1:3]) >= 3 else "same"
         x = layers.Conv2D(count, 3, padding=padding, activation="relu")(x)
-    x = layers.Flatten()(x)
+    x = _joined(layers.Flatten()(x), numbers)
     x = layers.Dense(hidden_units, activation="relu")(x)
     return layers.Dense(num_classes, dtype="float32")(x)
 
 
-def mlp(inputs: keras.KerasTensor, num_classes: int, *, hidden_units: Sequence[int] = (128,)) -> keras.KerasTensor:
+def mlp(
+    inputs: keras.KerasTensor,
+    numbers: keras.KerasTensor | None,
+    num_classes: int,
+    *,
+    hidden_units: Sequence[int] = (128,),
+) -> keras.KerasTensor:
     """Fully connected layers with relu on the flattened pixels."""
-    x = layers.Flatten()(layers.Rescaling(1.0 / 255.0)(inputs))
+    x = _joined(layers.Flatten()(layers.Rescaling(1.0 / 255.0)(inputs)), numbers)
     for units in hidden_units:
         x = layers.Dense(units, activation="relu")(x)
     return layers.Dense(num_classes, dtype="float32")(x)
 
 
 def resnet9(
-    inputs: keras.KerasTensor, num_classes: int, *, filters: Sequence[int] = (64, 128, 256, 512)
+    inputs: keras.KerasTensor,
+    numbers: keras.KerasTensor | None,
+    num_classes: int,
+    *,
+    filters: Sequence[int] = (64, 128, 256, 512),
 ) -> keras.KerasTensor:
     """Page's ResNet-9 (2018): 3x3 convolutions with batch norm and relu, pooling after all but one, two residuals.
 
@@ -53,8 +69,12 @@ def resnet9(
         x = layers.MaxPooling2D(2)(_conv(x, count))
         if i % 2 == 0:
             x = layers.Add()([x, _conv(_conv(x, count), count)])
-    x = layers.GlobalMaxPooling2D()(x)
+    x = _joined(layers.GlobalMaxPooling2D()(x), numbers)
     return layers.Dense(num_classes, use_bias=False, dtype="float32")(x) * 0.125
+
+
+def _joined(x: keras.KerasTensor, numbers: keras.KerasTensor | None) -> keras.KerasTensor:
+    return x if numbers is None else layers.Concatenate()([x, numbers])
 
 
 def _conv(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
@@ -63,7 +83,11 @@ def _conv(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
 
 
 def whitened_cnn(
-    inputs: keras.KerasTensor, num_classes: int, *, filters: Sequence[int] = (64, 256, 256)
+    inputs: keras.KerasTensor,
+    numbers: keras.KerasTensor | None,
+    num_classes: int,
+    *,
+    filters: Sequence[int] = (64, 256, 256),
 ) -> keras.KerasTensor:
     """The network of airbench94 (Jordan 2024): whitened 2x2 patches, then two 3x3 convolutions per width.
 
@@ -76,7 +100,7 @@ def whitened_cnn(
             x = layers.Conv2D(count, 3, padding="same", use_bias=False, kernel_initializer=passing_on)(x)
             x = layers.MaxPooling2D(2)(x) if pools else x
             x = layers.Activation(gelu)(GlobalBatchNorm()(x))
-    x = layers.GlobalMaxPooling2D()(x)
+    x = _joined(layers.GlobalMaxPooling2D()(x), numbers)
     bound = 3**0.5 / HEAD_GAIN  # of a uniform distribution with variance 1 / HEAD_GAIN**2
     uniform = keras.initializers.RandomUniform(-bound, bound)
     logits = layers.Dense(num_classes, use_bias=False, dtype="float32", kernel_initializer=uniform)(x)

@@ -1,6 +1,7 @@
-"""Layers that Keras does not have: whitened patches, batch norm over the global batch, and a GELU fit for CPUs."""
+"""Layers that Keras does not have: whitened patches, numbers scaled by the data set's statistics, batch norm over the
+global batch, and a GELU fit for CPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,6 +77,28 @@ class PatchWhitening(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("farandole")
+class Standardize(keras.layers.Layer):
+    """Takes the mean off and divides by the standard deviation, which are weights that no step changes.
+
+    float32 [n, numbers] -> [n, numbers].
+    """
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        each = {"shape": (int(shape[-1] or 0),), "trainable": False, "autocast": False, "dtype": "float32"}
+        self.mean = self.add_weight(initializer="zeros", name="mean", **each)
+        self.std = self.add_weight(initializer="ones", name="std", **each)
+
+    def call(self, numbers: Any) -> Any:
+        scaled = (tf.cast(numbers, tf.float32) - tf.convert_to_tensor(self.mean)) / tf.convert_to_tensor(self.std)
+        return tf.cast(scaled, self.compute_dtype)
+
+    def fit(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Sets both, [numbers]; where all values were equal, there is nothing to divide by."""
+        self.mean.assign(mean)
+        self.std.assign([deviation or 1.0 for deviation in std])
 
 
 @keras.saving.register_keras_serializable("farandole")

@@ -69,13 +69,14 @@ def check_choice(model: Model, image: ImageRules) -> dict[str, Any]:
     return check_model(model.name, model.arguments, height=image.height, width=image.width)
 
 
-def check_warm_start(directory: Path, model: Model, image: ImageRules) -> None:
+def check_warm_start(directory: Path, model: Model, image: ImageRules, inputs: list[str]) -> None:
     """Whether the weights of a saved model fit those of another, but for its classes.
 
     Args:
         directory: model/ of a run.
         model: the one that is to start with them.
         image: what it will be trained on.
+        inputs: sample.inputs.
 
     Raises:
         ConfigError: there is no such run, or its model is another one.
@@ -85,7 +86,8 @@ def check_warm_start(directory: Path, model: Model, image: ImageRules) -> None:
     size = {"height": height, "width": width}
     theirs: dict[str, Any] = {"model.name": saved.name, **check_model(saved.name, saved.arguments, **size)}
     ours: dict[str, Any] = {"model.name": model.name, **check_choice(model, image)}
-    theirs["image.channels"], ours["image.channels"] = channels, image.channels
+    theirs |= {"image.channels": channels, "sample.inputs": saved.sample.inputs}
+    ours |= {"image.channels": image.channels, "sample.inputs": inputs}
     if not LIMITS[model.name].takes_any_size:
         theirs |= {"image.height": height, "image.width": width}
         ours |= {"image.height": image.height, "image.width": image.width}

@@ -58,7 +58,7 @@ class Run:
     def batches(self, plan: EpochPlan, start_step: int) -> Prefetcher:
         """This rank's batches of an epoch, from a step on, augmented, and read ahead."""
         reader = open_reader(self.train.reader, self.files["train"], self._slice(plan), start_step=start_step)
-        fill = self.manifest.stats.mean
+        fill = self.manifest.stats["image"].mean
         return Prefetcher(augmented(reader, self.augment, seed=self.train.seed, epoch=plan.epoch, fill=fill))
 
     def learning_rate(self, step: int) -> float:

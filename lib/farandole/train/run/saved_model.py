@@ -12,7 +12,7 @@ from farandole.core.dataset.commit import write_text
 from farandole.core.dataset.manifest import Manifest
 from farandole.core.record.image import RULES_VERSION
 from farandole.errors import DataError
-from farandole.train.models.build import build_model
+from farandole.train.models.build import build_for
 from farandole.train.run.checkpoint import assign_variables, load_weights, save_weights, variable_tensors
 from farandole.train.run.model_json import SavedModel, read_saved_model
 
@@ -54,14 +54,7 @@ def load_model(directory: Path) -> tuple[Any, SavedModel]:
     """
     saved = read_saved_model(directory)
     tensors = load_weights(directory / WEIGHTS, saved.weights_sha256)
-    model = build_model(
-        saved.name,
-        saved.arguments,
-        image_shape=saved.sample.features["image"].shape,
-        num_classes=len(saved.sample.class_names),
-        seed=0,
-        precision=saved.precision,
-    )
+    model = build_for(saved.sample, saved.name, saved.arguments, seed=0, precision=saved.precision)
     assign_variables(model.variables, tensors, "model")
     return model, saved
 
