@@ -15,7 +15,7 @@ from farandole.spark.source.records import Source
 
 def check(train: list[int], val: list[int], test: list[int], names: str = "cat dog owl", **rules: int) -> None:
     counts = {
-        name: SplitCounts(np.array(rows, np.int64), 0, [], [])
+        name: SplitCounts(np.array(rows, np.int64), 0, [], [], {})
         for name, rows in zip(SPLITS, (train, val, test), strict=True)
     }
     source = Source(

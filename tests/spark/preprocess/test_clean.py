@@ -477,7 +477,7 @@ def test_names_that_nearly_agree_are_warned_of(
 
 @pytest.mark.parametrize(("num_rows", "checksum"), [(2, 5), (3, 6)])
 def test_rows_that_do_not_arrive_are_noticed(num_rows: int, checksum: int) -> None:
-    sent = [SplitCounts(np.array([1, 1]), 2**64 - 1, [], []), SplitCounts(np.array([1, 0]), 6, [], [])]
+    sent = [SplitCounts(np.array([1, 1]), 2**64 - 1, [], [], {}), SplitCounts(np.array([1, 0]), 6, [], [], {})]
 
     def arrived(num_rows: int, checksum: int) -> list[dict[str, CleanFile]]:
         return [{}, {"train": CleanFile(file_entry([num_rows]), checksum)}]
