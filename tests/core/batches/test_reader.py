@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from farandole.core.batches.reader import SplitFiles, concatenate, read_rows
 from farandole.core.batches.slice_reader import check_memory, read_slice
 from farandole.core.batches.stored_columns import StoredColumn, decode_jpeg
 from farandole.core.dataset import parquet
+from farandole.core.dataset.page_header import read_header
 from farandole.core.dataset.parquet import open_file, read_row_group
 from farandole.core.dataset.sample import Feature
 from farandole.core.plan.epoch_plan import plan_epoch, slice_for
@@ -326,3 +328,25 @@ def test_few_files_are_open_at_once(tmp_path, monkeypatch):
         batches = list(read_rows(files, 0, 18, 18))
         assert batches[0].rows.tolist() == list(range(18))
     assert len(files._open._files) == 2
+
+
+def test_every_flipped_bit_of_a_page_header_is_named_or_changes_nothing(tmp_path):
+    manifest = write_balanced(tmp_path, train=[[5]], side=2, inputs=("image", "heat"))
+    path = tmp_path / manifest.splits["train"].files[0].path
+    whole, columns = path.read_bytes(), set(SplitFiles(tmp_path, manifest, "train").columns)
+    expected = SplitFiles(tmp_path, manifest, "train").read(0).arrays()
+    group, headers = pq.ParquetFile(path).metadata.row_group(0), []
+    for chunk in (group.column(index) for index in range(group.num_columns)):
+        start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        if chunk.path_in_schema in columns:
+            headers += range(start, start + read_header("", BytesIO(whole), start)[1])
+    assert len(headers) > 5 * len(columns)
+    for at, bit in product(headers, range(8)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        said, found = "", expected
+        try:
+            found = SplitFiles(tmp_path, manifest, "train").read(0).arrays()
+        except DataError as error:
+            said = str(error)
+        assert f"{path}, row group 0" in said or not said
+        assert all(np.array_equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))

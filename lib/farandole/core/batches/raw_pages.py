@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from isal.isal_zlib import crc32  # zlib's takes as long as all the rest of reading
 
 from farandole.core.dataset.manifest import FileEntry
-from farandole.core.dataset.page_header import COMPRESSED_SIZE, CRC, damaged, read_header
+from farandole.core.dataset.page_header import COMPRESSED_SIZE, CRC, damaged, number_of, read_header, struct_of
 from farandole.core.dataset.parquet import OpenFiles
 from farandole.errors import DataError
 
@@ -104,12 +104,12 @@ def find_pages(
     found, row, at = [], 0, chunk.data_page_offset
     while row < group.num_rows:
         fields, header_bytes = read_header(f"{name}, column {column!r}", source, at)
-        values = fields.get(_DATA_PAGE_HEADER)
-        num_rows = values.get(_NUM_VALUES, 0) if values else 0
-        is_plain = fields.get(_TYPE) == _DATA_PAGE and values and values.get(_ENCODING) == _PLAIN
-        if not is_plain or num_rows < 1 or fields.get(COMPRESSED_SIZE) != num_rows * stride:
+        values = struct_of(fields, _DATA_PAGE_HEADER)
+        num_rows = number_of(values, _NUM_VALUES) or 0
+        is_plain = number_of(fields, _TYPE) == _DATA_PAGE and number_of(values, _ENCODING) == _PLAIN
+        if not is_plain or num_rows < 1 or number_of(fields, COMPRESSED_SIZE) != num_rows * stride:
             return None
-        crc = fields.get(CRC)
+        crc = number_of(fields, CRC)
         found.append((num_rows, at + header_bytes, -1 if crc is None else crc % 2**32))
         row, at = row + num_rows, at + header_bytes + num_rows * stride
     return Pages(*np.array(found, np.int64).reshape(-1, 3).T) if row == group.num_rows else None

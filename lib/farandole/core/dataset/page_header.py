@@ -42,6 +42,18 @@ def read_header(place: str, source: BinaryIO, at: int) -> tuple[dict[int, Any], 
             raise damaged(place, at, "has a header that cannot be read") from None
 
 
+def number_of(fields: dict[int, Any], field: int) -> int | None:
+    """The number that a field holds; None if there is none, or a flipped bit has made something else of it."""
+    found = fields.get(field)
+    return found if type(found) is int else None
+
+
+def struct_of(fields: dict[int, Any], field: int) -> dict[int, Any]:
+    """The fields of a struct in a field, as number_of; else no fields."""
+    found = fields.get(field)
+    return found if isinstance(found, dict) else {}
+
+
 def damaged(place: str, at: int, what: str) -> DataError:
     """An error that says what is wrong with the page at a byte of a file."""
     return DataError(f"{place}: the page at byte {at} {what}; the file is damaged: replace or remove it")
